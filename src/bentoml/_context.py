@@ -1,0 +1,127 @@
+"""Context: what an API function may see of its request and change of its response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bentoml._http import Headers, QueryParams, Request, cookie_header
+
+__all__ = ["Context", "Cookie"]
+
+
+class Cookie:
+    """One cookie that the response will set; the fields are those of `Context.response.set_cookie`."""
+
+    __slots__ = ("domain", "expires", "httponly", "key", "max_age", "path", "samesite", "secure", "value")
+
+    def __init__(
+        self,
+        key: str,
+        value: str,
+        max_age: int | None = None,
+        expires: int | str | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: str | None = "lax",
+    ) -> None:
+        self.key = key
+        self.value = value
+        self.max_age = max_age
+        self.expires = expires
+        self.path = path
+        self.domain = domain
+        self.secure = secure
+        self.httponly = httponly
+        self.samesite = samesite
+
+    def header_value(self) -> str:
+        """The value of the `Set-Cookie` header."""
+        fields = {name: getattr(self, name) for name in self.__slots__ if name not in ("key", "value")}
+        return cookie_header(self.key, self.value, **fields)
+
+
+class RequestContext:
+    """The request half of a context: read only."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    @property
+    def headers(self) -> Headers:
+        """Case-insensitive multimap of the request's header fields."""
+        return self._request.headers
+
+    metadata = headers
+
+    @property
+    def query_params(self) -> QueryParams:
+        """The decoded query string."""
+        return self._request.query_params
+
+    @property
+    def method(self) -> str:
+        """`"POST"` for every API route."""
+        return self._request.method
+
+    @property
+    def path(self) -> str:
+        """The path as routed, percent-decoded."""
+        return self._request.path
+
+
+class ResponseContext:
+    """The response half of a context: what the function sets here is sent with its answer."""
+
+    __slots__ = ("cookies", "headers", "status_code")
+
+    def __init__(self) -> None:
+        self.headers = Headers()
+        self.status_code = 200
+        self.cookies: list[Cookie] = []
+
+    @property
+    def metadata(self) -> Headers:
+        """The same as `headers`."""
+        return self.headers
+
+    def set_cookie(
+        self,
+        key: str,
+        value: str,
+        max_age: int | None = None,
+        expires: int | str | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: str | None = "lax",
+    ) -> None:
+        """Set a cookie with the response.
+
+        Args:
+            max_age: seconds until the browser forgets it.
+            expires: seconds from now, or an HTTP date.
+            samesite: `"strict"`, `"lax"`, `"none"`, or None to leave the attribute out.
+        """
+        self.cookies.append(Cookie(key, value, max_age, expires, path, domain, secure, httponly, samesite))
+
+
+class Context:
+    """The second argument of an API function that asks for it.
+
+    Attributes:
+        request: headers, query parameters, method and path of the request.
+        response: headers, status code and cookies of the answer; the status is 200 unless the function sets it.
+        state: one dictionary per process, filled by `on_startup` hooks.
+    """
+
+    __slots__ = ("request", "response", "state")
+
+    def __init__(self, request: Request, state: dict[str, Any] | None = None) -> None:
+        self.request = RequestContext(request)
+        self.response = ResponseContext()
+        self.state = state if state is not None else {}

@@ -1,0 +1,60 @@
+"""The one module that reads or writes pickles: only files of the store whose digests were verified come here.
+
+A pickle is a program. Whoever calls `load_*` has verified the file against the digests of the stored item, or got it
+from a store on this machine that this user wrote. Nothing that arrived over a network may be passed in; a test fails
+when pickle, cloudpickle or joblib is imported anywhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bentoml._importing import require
+
+__all__ = ["by_value", "dump_cloudpickle", "dump_joblib", "load_cloudpickle", "load_joblib"]
+
+
+@contextlib.contextmanager
+def by_value(modules: Sequence[ModuleType]) -> Iterator[None]:
+    """Within the block, objects from these modules are pickled with their code, so that loading needs no such module."""
+    import cloudpickle
+
+    already = cloudpickle.list_registry_pickle_by_value()
+    added = [module for module in modules if module.__name__ not in already]
+    for module in added:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in added:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def dump_cloudpickle(value: Any, path: Path) -> None:
+    """Write any Python object, functions and classes of `__main__` included."""
+    import cloudpickle
+
+    with path.open("wb") as file:
+        cloudpickle.dump(value, file)
+
+
+def load_cloudpickle(path: Path) -> Any:
+    """Read what `dump_cloudpickle` wrote."""
+    import cloudpickle
+
+    with path.open("rb") as file:
+        return cloudpickle.load(file)
+
+
+def dump_joblib(value: Any, path: Path) -> None:
+    """Write an object with joblib, which stores NumPy arrays apart and without a copy."""
+    require("joblib", install="scikit-learn", what="this model format").dump(value, path)
+
+
+def load_joblib(path: Path) -> Any:
+    """Read what `dump_joblib` wrote."""
+    return require("joblib", install="scikit-learn", what="this model format").load(path)

@@ -1,0 +1,1 @@
+"""The compute half: runnables, runners, batching, engines and the placements through which engines are reached."""
