@@ -1,4 +1,4 @@
-"""Request, Response, Headers: the plain values that travel between the HTTP server, the descriptors and the user's code."""
+"""Request, Response, Headers: the plain values that travel between HTTP server, descriptors and user code."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ __all__ = ["by_value", "dump_cloudpickle", "dump_joblib", "load_cloudpickle", "l
 
 @contextlib.contextmanager
 def by_value(modules: Sequence[ModuleType]) -> Iterator[None]:
-    """Within the block, objects from these modules are pickled with their code, so that loading needs no such module."""
+    """Within the block, objects from these modules are pickled with their code: loading needs no such module."""
     import cloudpickle
 
     already = cloudpickle.list_registry_pickle_by_value()

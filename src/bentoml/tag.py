@@ -34,7 +34,8 @@ def validate_part(part: str, kind: str) -> str:
     lowered = part.lower()
     if len(lowered) > MAX_PART_CHARS:
         raise ValueError(
-            f"{lowered!r} cannot be the {kind} of a tag: it has {len(lowered)} characters, at most {MAX_PART_CHARS} are allowed"
+            f"{lowered!r} cannot be the {kind} of a tag: it has {len(lowered)} characters, "
+            f"at most {MAX_PART_CHARS} are allowed"
         )
     if not _PART.match(lowered):
         raise ValueError(

@@ -45,7 +45,8 @@ class ModelSignature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fa
         unknown = [key for key in given if key not in cls.__struct_fields__]
         if unknown:
             raise InvalidArgument(
-                f"the signature of {method!r} has the unknown key {unknown[0]!r}; known are {', '.join(cls.__struct_fields__)}"
+                f"the signature of {method!r} has the unknown key {unknown[0]!r}",
+                hint=f"known keys are {', '.join(cls.__struct_fields__)}",
             )
         fields = dict(given)
         fields["batch_dim"] = _dim_pair(method, fields.get("batch_dim", 0))

@@ -79,7 +79,12 @@ def _method(
     """
     if func is not None:
         return RunnableMethod(func, ModelSignature())
-    spec = {"batchable": batchable, "batch_dim": batch_dim, "input_spec": input_spec, "output_spec": output_spec}
+    spec = {
+        "batchable": batchable,
+        "batch_dim": batch_dim,
+        "input_spec": input_spec,
+        "output_spec": output_spec,
+    }
     return lambda wrapped: RunnableMethod(wrapped, ModelSignature.of(wrapped.__name__, spec))
 
 
@@ -98,7 +103,12 @@ def _add_method(
     Args:
         batchable, batch_dim, input_spec, output_spec: as for `Runnable.method`.
     """
-    spec = {"batchable": batchable, "batch_dim": batch_dim, "input_spec": input_spec, "output_spec": output_spec}
+    spec = {
+        "batchable": batchable,
+        "batch_dim": batch_dim,
+        "input_spec": input_spec,
+        "output_spec": output_spec,
+    }
     offered = RunnableMethod(method, ModelSignature.of(name, spec))
     setattr(cls, name, offered)
     offered.__set_name__(cls, name)
@@ -121,5 +131,7 @@ class Runnable:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("SUPPORTED_RESOURCES", "SUPPORTS_CPU_MULTI_THREADING"):
-            raise BentoMLException(f"{name} is read from the class {type(self).__name__} before any instance exists; set it there")
+            raise BentoMLException(
+                f"{name} is read from the class {type(self).__name__} before any instance exists; set it there"
+            )
         super().__setattr__(name, value)

@@ -1,0 +1,108 @@
+"""From a merged tree of plain values to the typed one, or to an error that names the key, its origin and a way out."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+from bentoml.exceptions import BentoMLConfigException
+
+__all__ = ["convert", "split_runners"]
+
+logger = logging.getLogger("bentoml")
+
+T = TypeVar("T")
+
+#: Keys of BentoML that configure a part which this design does not have: accepted and said once.
+WITHOUT_EFFECT = {
+    "api_server.max_runner_connections": "calls of one worker share one connection to a runner",
+    "yatai": "there is no remote registry here",
+}
+
+
+def split_runners(section: Any, known: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The `runners` section as (what applies to all, what applies to single runners by name).
+
+    Raises:
+        BentoMLConfigException: a key is neither known nor the name of a runner with a mapping.
+    """
+    if not isinstance(section, Mapping):
+        raise BentoMLConfigException("Invalid configuration file was given: `runners` must be a mapping")
+    shared = {key: value for key, value in section.items() if key in known}
+    named = {str(key): value for key, value in section.items() if key not in known}
+    for name, value in named.items():
+        if not isinstance(value, Mapping):
+            raise BentoMLConfigException(
+                f"Invalid configuration file was given: `runners.{name}` is neither a setting nor a runner's section",
+                hint=_did_you_mean(name, known),
+            )
+    return shared, {name: dict(value) for name, value in named.items()}
+
+
+def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str) -> T:
+    """The tree as a value of `cls`.
+
+    Raises:
+        BentoMLConfigException: a key is unknown (with a suggestion) or a value is wrong; names key and origin.
+    """
+    for dotted, reason in WITHOUT_EFFECT.items():
+        tree = _without(tree, dotted, reason, prefix)
+    for path, names in _unknown_keys(tree, cls, prefix):
+        raise BentoMLConfigException(
+            f"Invalid configuration file was given: unknown key `{path}`{_from(path, origins)}",
+            hint=_did_you_mean(path.rpartition(".")[2], names),
+        )
+    try:
+        return msgspec.convert(tree, cls)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$")
+        path = (prefix + where.rstrip("`")).lstrip(".")
+        raise BentoMLConfigException(
+            f"Invalid configuration file was given: `{path}`: {text[:1].lower()}{text[1:]}{_from(path, origins)}",
+        ) from None
+
+
+def _from(path: str, origins: Mapping[str, str]) -> str:
+    origin = next((o for key, o in origins.items() if key == path or key.startswith(path + ".")), None)
+    return f" (set by {origin})" if origin else ""
+
+
+def _did_you_mean(name: str, known: tuple[str, ...] | list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"known keys here: {', '.join(sorted(known))}"
+
+
+def _unknown_keys(tree: Any, cls: type, prefix: str) -> Iterator[tuple[str, list[str]]]:
+    if not isinstance(tree, Mapping):
+        return
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(cls)}
+    for key, value in tree.items():
+        path = f"{prefix}.{key}".lstrip(".")
+        if key not in fields:
+            yield path, list(fields)
+            continue
+        nested_cls = next((t for t in (fields[key], *get_args(fields[key])) if _is_struct(t)), None)
+        if nested_cls is not None:
+            yield from _unknown_keys(value, nested_cls, path)
+
+
+def _is_struct(candidate: Any) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, msgspec.Struct)
+
+
+def _without(tree: Any, dotted: str, reason: str, prefix: str) -> Any:
+    first, _, rest = dotted.partition(".")
+    if prefix or not isinstance(tree, Mapping) or first not in tree:
+        return tree
+    result = dict(tree)
+    if not rest:
+        logger.warning("the configuration key `%s` has no effect: %s", dotted, reason)
+        del result[first]
+    elif isinstance(result[first], Mapping) and rest in result[first]:
+        logger.warning("the configuration key `%s` has no effect: %s", dotted, reason)
+        result[first] = {key: value for key, value in result[first].items() if key != rest}
+    return result
