@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 from bentoml._http import Headers, QueryParams, Request, cookie_header
 
-__all__ = ["Context", "Cookie"]
+__all__ = ["Context", "Cookie", "ModelTiming", "model_timings"]
+
+
+class ModelTiming(NamedTuple):
+    """How one model call of a request spent its time, in seconds; `rows` is the size of the batch that it was in."""
+
+    runner: str
+    method: str
+    queue_s: float
+    compute_s: float
+    rows: int
+
+
+#: Where the model calls of the current request note their timings; None (the default): nobody asked.
+model_timings: ContextVar[list[ModelTiming] | None] = ContextVar("model_timings", default=None)
 
 
 class Cookie:

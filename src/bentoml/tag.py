@@ -14,7 +14,7 @@ import uuid
 
 from bentoml.exceptions import BentoMLException
 
-__all__ = ["Tag"]
+__all__ = ["Tag", "validate_part"]
 
 _PART = re.compile(r"[a-z0-9](?:[-._a-z0-9]*[a-z0-9])?\Z")
 #: The limit of a DNS label, so that a tag can name a Kubernetes object or a container image.
@@ -24,22 +24,21 @@ logger = logging.getLogger(__name__)
 
 
 def validate_part(part: str, kind: str) -> str:
-    """Return `part` in lower case if it can be the name or the version of a tag.
+    """Return `part` in lower case if it can be the `kind`: "name of a tag", "name of a runner", …
 
     Raises:
         ValueError: it cannot; the message names the part, the kind and the rule.
     """
     if not isinstance(part, str):
-        raise ValueError(f"the {kind} of a tag must be a string, not {type(part).__name__}")
+        raise ValueError(f"the {kind} must be a string, not {type(part).__name__}")
     lowered = part.lower()
     if len(lowered) > MAX_PART_CHARS:
         raise ValueError(
-            f"{lowered!r} cannot be the {kind} of a tag: it has {len(lowered)} characters, "
-            f"at most {MAX_PART_CHARS} are allowed"
+            f"{lowered!r} cannot be the {kind}: it has {len(lowered)} characters, at most {MAX_PART_CHARS} are allowed"
         )
     if not _PART.match(lowered):
         raise ValueError(
-            f"{part!r} cannot be the {kind} of a tag: use letters, digits, '.', '_' and '-', "
+            f"{part!r} cannot be the {kind}: use letters, digits, '.', '_' and '-', "
             "beginning and ending with a letter or a digit"
         )
     if lowered != part:
@@ -65,8 +64,8 @@ class Tag:
     version: str | None
 
     def __init__(self, name: str, version: str | None = None) -> None:
-        self.name = validate_part(name, "name")
-        self.version = None if version is None else validate_part(version, "version")
+        self.name = validate_part(name, "name of a tag")
+        self.version = None if version is None else validate_part(version, "version of a tag")
 
     @classmethod
     def from_str(cls, text: str) -> Tag:

@@ -169,7 +169,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def expanded(tree: Any, environment: Mapping[str, str], *, key: str = "") -> Any:
-    """The tree with `${VAR}` and `${VAR:-default}` replaced, and what was replaced read as YAML, so numbers are numbers.
+    """The tree with `${VAR}` and `${VAR:-default}` replaced, and what was replaced read as YAML: numbers are numbers.
 
     Raises:
         BentoMLConfigException: a variable is not set and has no default; names the key.

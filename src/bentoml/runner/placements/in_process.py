@@ -1,0 +1,56 @@
+"""The engine in this very process: a call is a function call, or a place in the batch of this event loop's turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+from bentoml.runner.engine import Engine
+from bentoml.runner.placements import Placement
+
+__all__ = ["InProcess"]
+
+
+class InProcess(Placement):
+    """Reaches an engine that lives in this process.
+
+    Before `start`, as in a notebook, each call runs alone; after it, the calls of batchable methods are joined.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def load(self) -> None:
+        """Load the model in the calling thread."""
+        if not self.engine.is_loaded:
+            self.engine.load()
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.load)
+        self.engine.start()
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
+        loop = self._loop
+        if loop is None:
+            return asyncio.to_thread(self.engine.call, method, args, kwargs)
+        if loop is asyncio.get_running_loop():
+            return self.engine.submit(method, args, kwargs)
+        # Another thread's event loop: the queues belong to the first one.
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.engine.submitted(method, args, kwargs), loop))
+
+    def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.engine.call(method, args, kwargs)
+
+    def stream(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
+        return self.engine.stream(method, args, kwargs)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.engine.is_loaded
+
+    async def close(self) -> None:
+        self._loop = None
+        await self.engine.close()
