@@ -8,7 +8,7 @@ The entry point makes it once and hands it down. `current` is for a user's own s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,16 @@ class LoadedConfig:
         config: the frozen tree.
         origins: dotted key → where its value came from; a key that is absent has its default.
         named_runners: what the sources say of single runners, by runner name, not yet merged.
+        tree: what the sources say, as plain values; with `origins` it makes the same configuration in another process.
     """
 
-    __slots__ = ("_raw_runners", "config", "named_runners", "origins")
+    __slots__ = ("_raw_runners", "config", "named_runners", "origins", "tree")
 
     def __init__(self, tree: Mapping[str, Any], origins: dict[str, str]) -> None:
         shared, named = check.split_runners(tree.get("runners") or {}, RunnerConfig.__struct_fields__)
         self.config = check.convert({**tree, "runners": shared}, Config, origins, prefix="")
         self.origins = origins
+        self.tree = dict(tree)
         self._raw_runners = shared
         self.named_runners = named
         for name in named:
@@ -62,6 +64,12 @@ class LoadedConfig:
             return self.config.runners
         merged = sources.merged(self._raw_runners, own)
         return check.convert(merged, RunnerConfig, self.origins, prefix=f"runners.{name}")
+
+
+    def unknown_runners(self, names: Iterable[str]) -> list[str]:
+        """Runners that have a section and are not among `names`: most likely misspelt."""
+        known = set(names)
+        return [name for name in self.named_runners if name not in known]
 
 
 def load(

@@ -1,0 +1,42 @@
+"""The one translator from an exception to an HTTP answer; the body is a JSON string, as BentoML 1.x clients expect."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from bentoml._http import RawHeader, Request, Response
+from bentoml.exceptions import BentoMLException, ServiceUnavailable
+from bentoml.server.http1 import json_string
+
+__all__ = ["error_response"]
+
+logger = logging.getLogger("bentoml")
+
+#: Their text might tell a stranger what only the caller with the right key may know.
+_SILENT = (401, 403)
+
+
+def error_response(error: Exception, request: Request, request_id: int) -> Response:
+    """The answer to a request that failed; errors on our side are logged with their traceback and say nothing."""
+    where = f"Exception on {request.path} [{request.method}] (request id {request_id})"
+    if not isinstance(error, BentoMLException):
+        logger.error("%s", where, exc_info=error)
+        return json_string(
+            "An error has occurred in BentoML user code when handling this request; "
+            f"the server's log has the details under the request id {request_id}",
+            status=500,
+        )
+    status = int(error.error_code)
+    headers: list[RawHeader] = []
+    if isinstance(error, ServiceUnavailable):
+        # Refusals come by the thousand under overload: the metrics count them, the log does not repeat them.
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+        logger.debug("%s: %s", where, error)
+    elif status >= 500:
+        logger.error("%s", where, exc_info=error)
+    else:
+        logger.debug("%s: %s", where, error)
+    told = 400 <= status < 500 and status not in _SILENT
+    message = f"BentoService error handling API request: {error}" if told else ""
+    return json_string(message, status=status, raw_headers=headers)

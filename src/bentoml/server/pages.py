@@ -1,0 +1,83 @@
+"""The pages that need no model: Swagger UI and its assets, the OpenAPI document, probes; bytes that are made at start."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from bentoml._http import Request, Response
+from bentoml.service.openapi import openapi_document
+from bentoml.service.service import Service
+
+__all__ = ["Page", "pages"]
+
+#: Answers GET and HEAD.
+Page = Callable[[Request], Response]
+
+_STATIC = Path(__file__).parent / "static"
+_ASSETS = {
+    "swagger-ui.css": b"text/css; charset=utf-8",
+    "swagger-ui-bundle.js": b"text/javascript; charset=utf-8",
+    "favicon-32x32.png": b"image/png",
+}
+
+_INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>{title}</title>
+  <link rel="stylesheet" href="./static_content/swagger-ui.css">
+  <link rel="icon" type="image/png" href="./static_content/favicon-32x32.png">
+  <style>body {{ margin: 0 }} .swagger-ui .info {{ margin: 24px 0 }}</style>
+</head>
+<body>
+  <div id="swagger-ui">
+    <noscript>The description of this service is at <a href="./docs.json">docs.json</a>.</noscript>
+  </div>
+  <script src="./static_content/swagger-ui-bundle.js"></script>
+  <script>
+    SwaggerUIBundle({{
+      url: "./docs.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true,
+      defaultModelsExpandDepth: 0, validatorUrl: null, displayRequestDuration: true,
+      // The operations that a visitor came for stand open above the probes.
+      docExpansion: "list",
+    }});
+  </script>
+</body>
+</html>
+"""
+
+
+def pages(service: Service, *, metrics: bool) -> dict[str, Page]:
+    """Path → page, for everything that does not depend on the state of the server."""
+    document = msgspec.json.encode(openapi_document(service, metrics=metrics))
+    index = _INDEX.format(title=html.escape(service.name)).encode()
+    found: dict[str, Page] = {
+        "/": _constant(index, b"text/html; charset=utf-8"),
+        "/docs.json": _constant(document, b"application/json"),
+        "/livez": _constant(b"\n", b"text/plain; charset=utf-8"),
+        "/healthz": _constant(b"\n", b"text/plain; charset=utf-8"),
+    }
+    for name, content_type in _ASSETS.items():
+        found[f"/static_content/{name}"] = _asset(_STATIC / name, content_type)
+    return found
+
+
+def _constant(body: bytes, content_type: bytes) -> Page:
+    return lambda request: Response(body, content_type=content_type)
+
+
+def _asset(path: Path, content_type: bytes) -> Page:
+    """Read when first asked for: most workers never show the page, and it is two megabytes."""
+    body = b""
+
+    def page(request: Request) -> Response:
+        nonlocal body
+        body = body or path.read_bytes()
+        return Response(body, content_type=content_type, raw_headers=[(b"cache-control", b"max-age=3600")])
+
+    return page

@@ -1,0 +1,94 @@
+"""The OpenAPI 3.1 document of a service: made once at start, true to what the server answers."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bentoml.service.api import InferenceAPI
+    from bentoml.service.service import Service
+
+__all__ = ["openapi_document"]
+
+_SERVICE_TAG = "Service APIs"
+_INFRASTRUCTURE_TAG = "Infrastructure"
+
+#: path → (description, content type of the answer).
+_INFRASTRUCTURE = {
+    "/healthz": "Health: answers as long as the process lives. The same as /livez.",
+    "/livez": "Liveness: answers as long as the process lives; a failure means that it should be restarted.",
+    "/readyz": "Readiness: 200 when requests can be answered, 503 while a model is not loaded yet.",
+    "/metrics": "Metrics in the Prometheus text format.",
+}
+
+#: The errors that every API may answer with, and when.
+_ERRORS = {
+    HTTPStatus.BAD_REQUEST: "The input breaks a rule; the text names the field and the rule.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than the server takes.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The input has a content type that this API does not take.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The service failed; its log has the details under the request id.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Refused now; try again after the seconds in `Retry-After`.",
+}
+
+
+def openapi_document(service: Service, *, metrics: bool = True) -> dict[str, Any]:
+    """Paths, schemas and examples of `service`, as a JSON-compatible mapping."""
+    schemas: dict[str, Any] = {"Error": {"title": "Error", "type": "string", "description": "What went wrong."}}
+    paths: dict[str, Any] = {}
+    for api in service.apis.values():
+        for descriptor in (api.input, api.output):
+            schemas.update(descriptor.openapi_components() or {})
+        paths[api.route] = {"post": _operation(service, api)}
+    for path, description in _INFRASTRUCTURE.items():
+        if path == "/metrics" and not metrics:
+            continue
+        paths[path] = {"get": _probe(path, description)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": service.name,
+            "version": (service.tag.version if service.tag is not None else None) or "None",
+            "description": service.doc,
+        },
+        "servers": [{"url": "."}],
+        "tags": [
+            {"name": _SERVICE_TAG, "description": "What the service offers."},
+            {"name": _INFRASTRUCTURE_TAG, "description": "Probes and metrics."},
+        ],
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def _operation(service: Service, api: InferenceAPI) -> dict[str, Any]:
+    request, responses = api.input.openapi_request_body(), api.output.openapi_responses()
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {
+        "tags": [_SERVICE_TAG],
+        "summary": f"InferenceAPI({type(api.input).__name__} → {type(api.output).__name__})",
+        "description": api.doc,
+        "operationId": f"{service.name}__{api.name}",
+        "x-bentoml-name": api.name,
+        "requestBody": request,
+        "responses": {
+            "200": responses,
+            **{
+                str(status.value): {"description": f"{status.phrase}: {text}", "content": error}
+                for status, text in _ERRORS.items()
+            },
+        },
+    }
+
+
+def _probe(path: str, description: str) -> dict[str, Any]:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    responses: dict[str, Any] = {"200": {"description": "Successful Response", "content": text}}
+    if path == "/readyz":
+        responses["503"] = {"description": "Not ready", "content": text}
+    return {
+        "tags": [_INFRASTRUCTURE_TAG],
+        "description": description,
+        "operationId": path.strip("/"),
+        "responses": responses,
+    }
