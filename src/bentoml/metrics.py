@@ -48,9 +48,7 @@ class Counter(_LazyMetric[children.Counter]):
         with _LOCK:
             child.inc(amount)
 
-    def count_exceptions(
-        self, exception: type[BaseException] | tuple[type[BaseException], ...] = Exception
-    ) -> _Scope:
+    def count_exceptions(self, exception: type[BaseException] | tuple[type[BaseException], ...] = Exception) -> _Scope:
         """Count what is raised inside: `with c.count_exceptions():`, or as a decorator."""
 
         @contextmanager
@@ -177,9 +175,7 @@ class Histogram(_Timed[children.Histogram]):
         registry: None = None,
         buckets: Sequence[float] = DEFAULT_BUCKETS,
     ) -> None:
-        super().__init__(
-            name, documentation, labelnames, namespace, subsystem, unit, registry, buckets=buckets
-        )
+        super().__init__(name, documentation, labelnames, namespace, subsystem, unit, registry, buckets=buckets)
 
     def observe(self, amount: float) -> None:
         """Count `amount` in its bucket and add it to the sum."""
@@ -217,9 +213,7 @@ def text_string_to_metric_families(text: str | None = None) -> Iterator[Any]:
     Raises:
         MissingDependencyException: prometheus_client, whose parser and objects these are, is not installed.
     """
-    parser = require(
-        "prometheus_client.parser", install="prometheus-client", what="text_string_to_metric_families()"
-    )
+    parser = require("prometheus_client.parser", install="prometheus-client", what="text_string_to_metric_families()")
     families: Iterator[Any] = parser.text_string_to_metric_families(
         generate_latest().decode() if text is None else text
     )

@@ -32,9 +32,7 @@ class Counter:
             BentoMLException: `amount` is negative or not a number.
         """
         if not amount >= 0.0:
-            raise BentoMLException(
-                f"a counter only grows: it cannot be incremented by {amount!r}", hint="use a Gauge"
-            )
+            raise BentoMLException(f"a counter only grows: it cannot be incremented by {amount!r}", hint="use a Gauge")
         self.cells[0] += amount
 
 

@@ -86,9 +86,7 @@ class LazyMetric(Generic[C]):
         **options: Any,
     ) -> None:
         if registry is not None:
-            raise ValueError(
-                f"the metric {name!r} cannot have a registry of its own: there is one for all processes"
-            )
+            raise ValueError(f"the metric {name!r} cannot have a registry of its own: there is one for all processes")
         self._declaration = declare(
             self._kind,
             name,

@@ -65,7 +65,6 @@ class LoadedConfig:
         merged = sources.merged(self._raw_runners, own)
         return check.convert(merged, RunnerConfig, self.origins, prefix=f"runners.{name}")
 
-
     def unknown_runners(self, names: Iterable[str]) -> list[str]:
         """Runners that have a section and are not among `names`: most likely misspelt."""
         known = set(names)

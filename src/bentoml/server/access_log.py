@@ -1,4 +1,4 @@
-"""One line for each request, formatted at once and written in bulk: a logging call would cost a tenth of the request."""
+"""One line for each request, formatted at once and written in bulk: logging calls would cost a tenth of the request."""
 
 from __future__ import annotations
 

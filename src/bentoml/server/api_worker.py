@@ -1,8 +1,8 @@
 """An API worker process: imports the service, loads or reaches its models, takes requests until it is told to stop.
 
-    supervisor ── Start ──► import the service ── Described ──► supervisor ── Go ──► start runners, hooks, listener
-                                                                              ◄── Ready ──
-    SIGTERM, or the supervisor is gone ──► drain: finish what is in flight ──► hooks ──► exit 0
+supervisor ── Start ──► import the service ── Described ──► supervisor ── Go ──► start runners, hooks, listener
+                                                                          ◄── Ready ──
+SIGTERM, or the supervisor is gone ──► drain: finish what is in flight ──► hooks ──► exit 0
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from bentoml.service.service import Service
 
 __all__ = ["main"]
 
-#: How long a thread may hold the interpreter lock while another waits for it, in seconds. A model call in a thread needs
-#: the lock for a moment to hand back its result; Python's 5 ms would be most of its latency.
+#: How long a thread may hold the interpreter lock while another waits for it, in seconds. A model call in a thread
+#: needs the lock for a moment to hand back its result; Python's 5 ms would be most of its latency.
 SWITCH_INTERVAL_S = 0.0005
 
 
@@ -175,9 +175,7 @@ class _Worker:
             keep_alive_s=server.traffic.keep_alive,
             connections=server.traffic.max_connections,
         )
-        return Listener(
-            socket.socket(fileno=self.start.listen_fd), app, limits=limits, on_rejected=app.rejected
-        )
+        return Listener(socket.socket(fileno=self.start.listen_fd), app, limits=limits, on_rejected=app.rejected)
 
 
 async def _run_hooks(hooks: list[Callable[..., Any]], app: App) -> None:

@@ -1,4 +1,4 @@
-"""App: routes a request to its endpoint or page, inside of what observes it; composed once, so what is off is absent."""
+"""App: routes a request to its endpoint or page, inside of what observes it; composed once: what is off is absent."""
 
 from __future__ import annotations
 

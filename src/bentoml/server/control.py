@@ -8,7 +8,18 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["FAILED_TO_START", "Channel", "Described", "Failed", "FromWorker", "Go", "Ready", "RunnerFacts", "Start", "ToWorker"]
+__all__ = [
+    "FAILED_TO_START",
+    "Channel",
+    "Described",
+    "Failed",
+    "FromWorker",
+    "Go",
+    "Ready",
+    "RunnerFacts",
+    "Start",
+    "ToWorker",
+]
 
 
 #: The exit code of a worker that could not start and has said why.

@@ -1,4 +1,4 @@
-"""The pages that need no model: Swagger UI and its assets, the OpenAPI document, probes; bytes that are made at start."""
+"""The pages that need no model: Swagger UI and its assets, the OpenAPI document, probes; made once, at start."""
 
 from __future__ import annotations
 

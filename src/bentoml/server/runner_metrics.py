@@ -46,8 +46,12 @@ class RunnerMetrics:
         rows = histogram("batch_rows", "Rows in one batch", sizes)
         queue = histogram("queue_seconds", "Wait of the oldest call of a batch, in seconds", _SECONDS)
         compute = histogram("compute_seconds", "Duration of one model call, in seconds", _SECONDS)
-        self._left = registry.counter("batch_total", "Batches by the reason they left", (*labels, "reason"), namespace=namespace)
-        self._refused = registry.counter("refused_total", "Calls refused, by reason", (*labels, "reason"), namespace=namespace)
+        self._left = registry.counter(
+            "batch_total", "Batches by the reason they left", (*labels, "reason"), namespace=namespace
+        )
+        self._refused = registry.counter(
+            "refused_total", "Calls refused, by reason", (*labels, "reason"), namespace=namespace
+        )
         self._gauges = {
             name: registry.gauge(name, text, labels, namespace=namespace, multiprocess_mode="livesum")
             for name, text in _GAUGES.items()
@@ -73,9 +77,7 @@ class RunnerMetrics:
             self._gauges["cost_per_call_seconds"].labels(*at).set_function(lambda queue=queue: queue.cost.per_call_s)
             self._gauges["cost_error_seconds"].labels(*at).set_function(lambda queue=queue: queue.cost.error_s)
 
-    def batch(
-        self, method: str, *, calls: int, rows: int, queue_s: float, compute_s: float, reason: Reason
-    ) -> None:
+    def batch(self, method: str, *, calls: int, rows: int, queue_s: float, compute_s: float, reason: Reason) -> None:
         """A batch was run."""
         by_calls, by_rows, by_queue, by_compute = self._histograms[method]
         by_calls.observe(calls)

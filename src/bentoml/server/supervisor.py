@@ -1,9 +1,9 @@
 """The supervisor: binds the port once, starts the workers, says what runs where, restarts the dead, drains on SIGTERM.
 
-    bind ─► start API workers ─► the first describes the service ─► plan ─► Go ─► all ready ─► announce
-                                        │ fails: print why, exit 1
-    worker dies ─► name the cause ─► decide_restart ─► start a successor, or give up with exit 1
-    SIGTERM, SIGINT ─► SIGTERM to the workers ─► they drain ─► exit 0       a second signal: SIGKILL
+bind ─► start API workers ─► the first describes the service ─► plan ─► Go ─► all ready ─► announce
+                                    │ fails: print why, exit 1
+worker dies ─► name the cause ─► decide_restart ─► start a successor, or give up with exit 1
+SIGTERM, SIGINT ─► SIGTERM to the workers ─► they drain ─► exit 0       a second signal: SIGKILL
 """
 
 from __future__ import annotations
@@ -198,7 +198,9 @@ class _Supervisor:
         workers = self._worker_count()
         for name in self.options.loaded.unknown_runners([facts.name for facts in description.runners]):
             logger.warning("the configuration has a section for the runner %s, which this service does not have", name)
-        logger.info("%d API worker%s for %s", workers, "s" if workers > 1 else "", ", ".join(description.apis) or "no API")
+        logger.info(
+            "%d API worker%s for %s", workers, "s" if workers > 1 else "", ", ".join(description.apis) or "no API"
+        )
         for facts in description.runners:
             choice = choose_placement(facts, self.options.loaded.runner(facts.name), api_workers=workers)
             logger.info("runner %s (%s): %s (%s)", facts.name, ", ".join(facts.models) or facts.runnable, *choice)
