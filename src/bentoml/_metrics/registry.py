@@ -68,9 +68,8 @@ class Registry:
     """
 
     def __init__(self, directory: Path | None = None) -> None:
-        self.lock = (
-            RLock()
-        )  # re-entrant: a finalizer or signal handler may count while its thread is counting
+        # Re-entrant: a finalizer or a signal handler may count while its thread is counting.
+        self.lock = RLock()
         self.directory: Path | None = None
         self._families: dict[str, Family[Any]] = {}
         self._owners: dict[str, Declaration] = {}
@@ -134,9 +133,7 @@ class Registry:
         """
         with self.lock:
             known = self._families.get(declaration.name)
-            if known and known.declaration == declaration._replace(
-                documentation=known.declaration.documentation
-            ):
+            if known and known.declaration.is_same_metric(declaration):
                 return known
             for sample in declaration.sample_names():
                 if owner := self._owners.get(sample):
