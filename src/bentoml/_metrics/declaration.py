@@ -27,7 +27,7 @@ _RESERVED_LABELS: dict[Kind, str] = {"histogram": "le", "summary": "quantile"}
 
 
 class Declaration(NamedTuple):
-    """One metric as declared; two are the same metric where all but the documentation is equal."""
+    """One metric as declared; two are the same where all but the documentation is equal."""
 
     kind: Kind
     name: str
@@ -43,6 +43,10 @@ class Declaration(NamedTuple):
         if self.kind == "gauge":
             details.append(f"mode {self.mode!r}")
         return f"{self.kind} {self.name!r} with {', '.join(details)}"
+
+    def is_same_metric(self, other: Declaration) -> bool:
+        """Whether both may be declared in one registry under their name."""
+        return self._replace(documentation="") == other._replace(documentation="")
 
     def sample_names(self) -> list[str]:
         """The names that its lines begin with, and its own."""

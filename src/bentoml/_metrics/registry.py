@@ -68,7 +68,8 @@ class Registry:
     """
 
     def __init__(self, directory: Path | None = None) -> None:
-        self.lock = RLock()  # re-entrant: a finalizer or signal handler may count while its thread is counting
+        # Re-entrant: a finalizer or a signal handler may count while its thread is counting.
+        self.lock = RLock()
         self.directory: Path | None = None
         self._families: dict[str, Family[Any]] = {}
         self._owners: dict[str, Declaration] = {}
@@ -114,7 +115,9 @@ class Registry:
         buckets: Iterable[float] = DEFAULT_BUCKETS,
     ) -> Family[Histogram]:
         """Declare a histogram; `buckets` are ascending upper bounds, infinity may be left out."""
-        return self.add(declare("histogram", name, documentation, labelnames, namespace=namespace, buckets=buckets))
+        return self.add(
+            declare("histogram", name, documentation, labelnames, namespace=namespace, buckets=buckets)
+        )
 
     def summary(
         self, name: str, documentation: str, labelnames: Iterable[str] = (), *, namespace: str = ""
@@ -130,7 +133,7 @@ class Registry:
         """
         with self.lock:
             known = self._families.get(declaration.name)
-            if known and known.declaration == declaration._replace(documentation=known.declaration.documentation):
+            if known and known.declaration.is_same_metric(declaration):
                 return known
             for sample in declaration.sample_names():
                 if owner := self._owners.get(sample):
@@ -192,7 +195,9 @@ class Registry:
                 except Exception:  # a hook's border: one failing gauge must not cost the scrape
                     from logging import getLogger
 
-                    getLogger(__name__).exception("The function of the gauge %r failed; its value stays", series.name)
+                    getLogger(__name__).exception(
+                        "The function of the gauge %r failed; its value stays", series.name
+                    )
 
     def generate_latest(self) -> bytes:
         """The values of all processes in the Prometheus text format 0.0.4, ordered by name and labels."""

@@ -39,6 +39,8 @@ __all__ = ["main"]
 #: How long a thread may hold the interpreter lock while another waits for it, in seconds. A model call in a thread
 #: needs the lock for a moment to hand back its result; Python's 5 ms would be most of its latency.
 SWITCH_INTERVAL_S = 0.0005
+#: How old a sampled gauge may be, in seconds; scrapes come every 15 or so.
+SAMPLE_INTERVAL_S = 1.0
 
 
 def main() -> int:
@@ -125,9 +127,10 @@ class _Worker:
         _settle_memory()
         listener.start()
         self.channel.send(Ready(seconds=time.monotonic() - self.started_s))
-        orphaned = asyncio.create_task(self._until_orphaned())
+        background = [asyncio.create_task(self._until_orphaned()), asyncio.create_task(_sample_gauges())]
         await self.stopping.wait()
-        orphaned.cancel()
+        for task in background:
+            task.cancel()
         await listener.drain(self.loaded.config.api_server.shutdown_grace)
         await _run_hooks(self.service.shutdown_hooks, app)
         for placement in self.placements:
@@ -184,6 +187,13 @@ async def _run_hooks(hooks: list[Callable[..., Any]], app: App) -> None:
         result = hook(context) if inspect.signature(hook).parameters else hook()
         if inspect.isawaitable(result):
             await result
+
+
+async def _sample_gauges() -> None:
+    """Refresh what is sampled, so that a scrape that another worker answers shows this one's queues as well."""
+    while True:
+        _metrics.DEFAULT.sample()
+        await asyncio.sleep(SAMPLE_INTERVAL_S)
 
 
 def _settle_memory() -> None:
