@@ -115,9 +115,7 @@ class Registry:
         buckets: Iterable[float] = DEFAULT_BUCKETS,
     ) -> Family[Histogram]:
         """Declare a histogram; `buckets` are ascending upper bounds, infinity may be left out."""
-        return self.add(
-            declare("histogram", name, documentation, labelnames, namespace=namespace, buckets=buckets)
-        )
+        return self.add(declare("histogram", name, documentation, labelnames, namespace=namespace, buckets=buckets))
 
     def summary(
         self, name: str, documentation: str, labelnames: Iterable[str] = (), *, namespace: str = ""
@@ -195,9 +193,7 @@ class Registry:
                 except Exception:  # a hook's border: one failing gauge must not cost the scrape
                     from logging import getLogger
 
-                    getLogger(__name__).exception(
-                        "The function of the gauge %r failed; its value stays", series.name
-                    )
+                    getLogger(__name__).exception("The function of the gauge %r failed; its value stays", series.name)
 
     def generate_latest(self) -> bytes:
         """The values of all processes in the Prometheus text format 0.0.4, ordered by name and labels."""
