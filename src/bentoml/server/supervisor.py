@@ -29,7 +29,7 @@ from bentoml.server.plan import api_worker_specs, choose_placement
 from bentoml.server.reload import changes
 from bentoml.server.restart import GiveUp, Life, decide_restart
 from bentoml.server.sockets import bind
-from bentoml.server.worker_process import WorkerProcess
+from bentoml.server.child import Child
 
 __all__ = ["ServeOptions", "serve"]
 
@@ -77,7 +77,7 @@ class _Supervisor:
         self.config = options.loaded.config
         self.sock = sock
         self.metrics_dir = metrics_dir
-        self.workers: dict[str, WorkerProcess] = {}
+        self.workers: dict[str, Child] = {}
         self.stopping = asyncio.Event()
         self.changed = asyncio.Event()
         self.exit_code = 0
@@ -118,7 +118,7 @@ class _Supervisor:
         lives: list[Life] = []
         while not self.stopping.is_set():
             self.changed.clear()
-            worker = self.workers[spec.name] = WorkerProcess(spec)
+            worker = self.workers[spec.name] = Child(spec)
             kills_before = oom_kills()
             await worker.start(self._start_message(spec), [self.sock.fileno()])
             await self._bring_up(worker)
@@ -163,7 +163,7 @@ class _Supervisor:
                 worker.restarting = True
                 worker.signal(signal.SIGTERM)
 
-    async def _bring_up(self, worker: WorkerProcess) -> None:
+    async def _bring_up(self, worker: Child) -> None:
         description = await worker.described()
         if description is None:
             return
