@@ -12,7 +12,6 @@ Times are seconds of one monotonic clock.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
@@ -114,8 +113,8 @@ def admit(free_at: float, *, rows: int, lanes: int, deadline: float, cost: Cost,
 class CostModel:
     """Seconds of a call as `a·rows + b`, fitted to the real calls, newer ones counting more; plus how far it errs.
 
-    The fit is a least-squares line over exponentially weighted sums (weight `DECAY` per call), from which outliers are
-    kept by Winsorizing them (Huber 1964). Until two different batch sizes were seen the line is flat through their mean.
+    The fit is a least-squares line over moments whose weights fall by `DECAY` with each call; outliers are Winsorized
+    (Huber 1964). Until two different batch sizes were seen the line is flat through the mean.
 
     Attributes:
         per_row_s: the slope a.
@@ -125,15 +124,15 @@ class CostModel:
     """
 
     __slots__ = (
+        "_best_ratio",
+        "_covariance",
         "_largest",
-        "_n",
-        "_ratios",
+        "_mean_rows",
+        "_mean_s",
         "_seen",
         "_spread_s",
-        "_sr",
-        "_srr",
-        "_srt",
-        "_st",
+        "_variance",
+        "_weight",
         "calibrated",
         "error_s",
         "per_call_s",
@@ -153,15 +152,15 @@ class CostModel:
     WARM_UP_CALLS = 2
     #: Calls after the warm-up that make a prediction.
     CALIBRATION_CALLS = 4
-    #: Calls over which the fastest one is taken to be undisturbed by other threads.
-    RECENT_CALLS = 16
+    #: Calls after which the fastest one, taken to be undisturbed by other threads, is largely forgotten.
+    RECENT_CALLS = 64
 
     def __init__(self) -> None:
         self._seen = 0
         self._largest = 0
-        self._n = self._sr = self._srr = self._st = self._srt = 0.0
+        self._weight = self._mean_rows = self._mean_s = self._variance = self._covariance = 0.0
         self._spread_s = 0.0
-        self._ratios: deque[float] = deque(maxlen=self.RECENT_CALLS)
+        self._best_ratio = 1.0
         self.calibrated = False
         self.per_row_s = self.per_call_s = self.error_s = 0.0
 
@@ -170,40 +169,44 @@ class CostModel:
         self._seen += 1
         if self._seen <= self.WARM_UP_CALLS:
             return
-        self.calibrated = self._seen >= self.WARM_UP_CALLS + self.CALIBRATION_CALLS
-        # More rows than ever are no outlier: the line is only a guess there.
-        taken = self._winsorized(rows, seconds) if rows <= self._largest else seconds
-        self._largest = max(self._largest, rows)
-        d = self.DECAY
-        self._n = self._n * d + 1
-        self._sr = self._sr * d + rows
-        self._srr = self._srr * d + rows * rows
-        self._st = self._st * d + taken
-        self._srt = self._srt * d + rows * taken
-        self._fit()
         fitted = self.per_row_s * rows + self.per_call_s
-        self._ratios.append(seconds / fitted if fitted > 0 else 1.0)
-
-    def _winsorized(self, rows: int, seconds: float) -> float:
-        """The duration without the part of it that makes it an outlier; learns how far the line errs."""
-        fitted = self.per_row_s * rows + self.per_call_s
-        # The floor lets a method that always took the same time change at all.
-        excess = min(seconds - fitted, max(self.OUTLIER_SPREADS * self._spread_s, fitted / 4, 1e-5))
-        self._spread_s += self.STEP * (abs(excess) - self._spread_s)
-        towards = self.QUANTILE if excess > self.error_s else self.QUANTILE - 1
-        self.error_s = max(0.0, self.error_s + self.STEP * self._spread_s * towards)
-        return fitted + excess
-
-    def _fit(self) -> None:
-        mean_rows, mean_time = self._sr / self._n, self._st / self._n
-        variance = self._srr / self._n - mean_rows * mean_rows
-        if variance > 1e-9 * max(1.0, mean_rows * mean_rows):
-            slope = (self._srt / self._n - mean_rows * mean_time) / variance
-            # Neither part of a duration is negative; a line that says so is noise.
-            slope = min(max(slope, 0.0), mean_time / mean_rows if mean_rows else 0.0)
+        if rows <= self._largest:
+            excess = self._winsorized(seconds - fitted, fitted)
         else:
-            slope = 0.0
-        self.per_row_s, self.per_call_s = slope, max(0.0, mean_time - slope * mean_rows)
+            # More rows than ever are no outlier: the line is only a guess there.
+            excess = seconds - fitted
+            self._largest = rows
+        self._fit(rows, fitted + excess)
+        if fitted > 0:
+            ratio = seconds / fitted
+            best = self._best_ratio
+            self._best_ratio = ratio if ratio < best else best + (ratio - best) / self.RECENT_CALLS
+        self.calibrated = self._seen >= self.WARM_UP_CALLS + self.CALIBRATION_CALLS
+
+    def _winsorized(self, excess: float, fitted: float) -> float:
+        """How far a call exceeds the line, less what makes it an outlier; learns how far the line errs."""
+        spread = self._spread_s
+        # The floor lets a method that always took the same time change at all.
+        excess = min(excess, max(self.OUTLIER_SPREADS * spread, fitted / 4, 1e-5))
+        self._spread_s = spread = spread + self.STEP * (abs(excess) - spread)
+        towards = self.QUANTILE if excess > self.error_s else self.QUANTILE - 1
+        self.error_s = max(0.0, self.error_s + self.STEP * spread * towards)
+        return excess
+
+    def _fit(self, rows: int, seconds: float) -> None:
+        # Weighted means and moments, updated in place (West 1979).
+        self._weight = weight = self._weight * self.DECAY + 1
+        gain = 1 / weight
+        off_rows, off_s = rows - self._mean_rows, seconds - self._mean_s
+        self._mean_rows = mean_rows = self._mean_rows + gain * off_rows
+        self._mean_s = mean_s = self._mean_s + gain * off_s
+        self._variance = variance = (1 - gain) * (self._variance + gain * off_rows * off_rows)
+        self._covariance = (1 - gain) * (self._covariance + gain * off_rows * off_s)
+        slope = 0.0
+        if variance > 1e-9 * mean_rows * mean_rows:
+            # Neither part of a duration is negative; a line that says so is noise.
+            slope = min(max(self._covariance / variance, 0.0), mean_s / mean_rows)
+        self.per_row_s, self.per_call_s = slope, mean_s - slope * mean_rows
 
     def __call__(self, rows: int, calls: int = 1) -> float:
         """Seconds for `rows` rows in `calls` calls; of single calls nine in ten stay below; 0 before any was seen."""
@@ -216,6 +219,6 @@ class CostModel:
         """
         if not self.calibrated:
             return math.inf
-        seen = min(rows, self._largest)
-        best = (self.per_row_s * seen + self.per_call_s) * min(self._ratios)
-        return best if rows <= self._largest else best * rows / max(1, self._largest)
+        if rows <= self._largest:
+            return (self.per_row_s * rows + self.per_call_s) * self._best_ratio
+        return self.undisturbed(self._largest) * rows / max(1, self._largest)

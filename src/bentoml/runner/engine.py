@@ -182,7 +182,7 @@ class Engine:
             return await self._function(method)(*args, **kwargs)
         except (Exception, asyncio.CancelledError, GeneratorExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - user code; SystemExit would end the event loop
+        except BaseException as error:
             raise deliverable(error, method) from error
         finally:
             self._ran_alone(method, 1, 0.0, time.perf_counter() - started)

@@ -122,7 +122,8 @@ def _steps(plan: MethodPlan, calls: Sequence[Call], clock: Callable[[], float], 
         if len(calls) == 1:
             result = yield first.args, first.kwargs
         else:
-            result = yield joined([(call.args, call.kwargs) for call in calls], plan.signature.batch_dim[0])
+            in_axis = plan.signature.batch_dim[0]
+            result = yield joined([call.args for call in calls], [call.kwargs for call in calls], in_axis)
     except Exception as error:  # noqa: BLE001 - thrown in by run_batch: the user's error
         if len(calls) == 1 or not bisect or clock() >= first.deadline:
             return [Failure(error)] * len(calls)

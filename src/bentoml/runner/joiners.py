@@ -20,13 +20,13 @@ class Joiner(NamedTuple):
     """How values of one type are joined.
 
     Attributes:
-        rows: (value, axis) → its rows.
+        rows: (value, axis) → its rows; None: it has none, being a scalar in the form of an array.
         key: (value, axis) → what two values must share to be joined; None: this value is never joined.
         join: (values, axis) → one value.
         split: (value, bounds, axis) → the parts between successive bounds; bounds begin with 0.
     """
 
-    rows: Callable[[Any, int], int]
+    rows: Callable[[Any, int], int | None]
     key: Callable[[Any, int], Hashable | None]
     join: Callable[[Sequence[Any], int], Any]
     split: Callable[[Any, Sequence[int], int], list[Any]]
@@ -44,11 +44,13 @@ def _first_axis_only(axis: int, kind: str) -> None:
 # -- arrays and tensors -----------------------------------------------------------------------------------------------
 
 
-def _axis_length(value: Any, axis: int) -> int:
-    try:
-        return int(value.shape[axis])
-    except IndexError:
-        raise InvalidArgument(f"batch_dim is {axis}, and the array has the shape {tuple(value.shape)}") from None
+def _axis_length(value: Any, axis: int) -> int | None:
+    shape = value.shape
+    if len(shape) > axis:
+        return shape[axis]  # type: ignore[no-any-return]  # of a library that is not there
+    if not len(shape):
+        return None
+    raise InvalidArgument(f"batch_dim is {axis}, and the array has the shape {tuple(value.shape)}") from None
 
 
 def _array_split(value: Any, bounds: Sequence[int], axis: int) -> list[Any]:
@@ -68,7 +70,11 @@ def _ndarray(numpy: Any) -> Joiner:
         shape = value.shape
         return (value.dtype, shape[:axis], shape[axis + 1 :])
 
-    return Joiner(_axis_length, key, lambda values, axis: numpy.concatenate(values, axis=axis), _array_split)
+    def join(values: Sequence[Any], axis: int) -> Any:
+        # By itself it would turn a foreign byte order or a padded structure into NumPy's own.
+        return numpy.concatenate(values, axis=axis, dtype=values[0].dtype)
+
+    return Joiner(_axis_length, key, join, _array_split)
 
 
 def _tensor(torch: Any) -> Joiner:
@@ -103,7 +109,8 @@ def _sparse(sparse: Any) -> Joiner:
 def _column_key(dtype: Any) -> Hashable:
     """A column's dtype; of a category also the order of the categories, which its codes follow."""
     categories = getattr(dtype, "categories", None)
-    return dtype if categories is None else (dtype, categories.dtype, tuple(categories))
+    key: Hashable = dtype
+    return key if categories is None else (key, categories.dtype, tuple(categories))
 
 
 def _pandas(pandas: Any, key: Callable[[Any], Hashable]) -> Joiner:
@@ -129,14 +136,14 @@ def _pandas(pandas: Any, key: Callable[[Any], Hashable]) -> Joiner:
 
 
 def _frame(pandas: Any) -> Joiner:
-    def key(value: Any) -> Hashable | None:
+    def key(value: Any) -> Hashable:
         if type(value) is not pandas.DataFrame:
             return None
         columns = value.columns
         labels = tuple(columns)
         # 1, 1.0 and True are equal labels and different ones.
         named = (columns.dtype, labels, tuple(map(type, labels)), tuple(columns.names))
-        return (pandas.DataFrame, named, tuple(map(_column_key, value.dtypes)))
+        return ("DataFrame", named, tuple(map(_column_key, value.dtypes)))
 
     return _pandas(pandas, key)
 
@@ -145,7 +152,7 @@ def _series(pandas: Any) -> Joiner:
     def key(value: Any) -> Hashable | None:
         if type(value) is not pandas.Series:
             return None
-        return (pandas.Series, _column_key(value.dtype), type(value.name), value.name)
+        return ("Series", _column_key(value.dtype), type(value.name), value.name)
 
     return _pandas(pandas, key)
 
@@ -165,7 +172,7 @@ _KIND_DEPTH = 4
 
 def _kind(item: Any, depth: int = _KIND_DEPTH) -> Hashable:
     """What a list's item is made of, as code that makes an array or a table of the rows gives all of them one dtype."""
-    kind = type(item)
+    kind: Any = type(item)
     if kind in _SCALARS:
         return kind
     if kind is dict:

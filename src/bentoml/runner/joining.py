@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from bentoml.exceptions import BentoMLException, InvalidArgument
-from bentoml.runner.joiners import Joiner, joiner_of
+from bentoml.runner.joiners import joiner_of
 
 __all__ = ["join_results", "joined", "measure", "split_result", "split_rows"]
 
@@ -22,7 +22,7 @@ _BY_VALUE = frozenset({bool, bytes, int, str, type(None)})
 
 def _same(value: Any) -> Hashable | None:
     """A key that two values share only if nobody can tell them apart; None if that cannot be known."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _BY_VALUE:
         return (kind, value)
     if kind is float or kind is complex:
@@ -31,7 +31,7 @@ def _same(value: Any) -> Hashable | None:
         parts = tuple(map(_same, value))
         return None if None in parts else (tuple, parts)
     # Types without an equality of their own compare by identity: functions, classes, members of an Enum.
-    return value if kind.__eq__ is object.__eq__ and kind.__hash__ is object.__hash__ else None
+    return value if kind.__eq__ is object.__eq__ and kind.__hash__ is not None else None
 
 
 def measure(args: tuple[Any, ...], kwargs: dict[str, Any], axis: int) -> tuple[int, Hashable | None]:
@@ -45,50 +45,44 @@ def measure(args: tuple[Any, ...], kwargs: dict[str, Any], axis: int) -> tuple[i
     """
     if len(args) == 1 and not kwargs:
         value = args[0]
-        joiner = _rows_joiner(value)
-        if joiner is None:
+        joiner = joiner_of(value)
+        rows = None if joiner is None else joiner.rows(value, axis)
+        if joiner is None or rows is None:
             return 1, None
-        rows = joiner.rows(value, axis)
         # An empty call has no neighbour to learn a result's shape from.
         return rows, joiner.key(value, axis) if rows else None
     found: int | None = None
     keys: list[Hashable] = []
     for name, value in [*enumerate(args), *sorted(kwargs.items())]:
-        joiner = _rows_joiner(value)
-        if joiner is None:
+        joiner = joiner_of(value)
+        rows = None if joiner is None else joiner.rows(value, axis)
+        if joiner is None or rows is None:
             keys.append(_same(value))
-        else:
-            rows = joiner.rows(value, axis)
-            if found is not None and rows != found:
-                raise InvalidArgument(
-                    "All batchable arguments must have the same batch size: "
-                    f"argument {name!r} has {rows} rows, the ones before it {found}"
-                )
-            found = rows
-            keys.append(joiner.key(value, axis))
+            continue
+        if found is not None and rows != found:
+            raise InvalidArgument(
+                "All batchable arguments must have the same batch size: "
+                f"argument {name!r} has {rows} rows, the ones before it {found}"
+            )
+        found = rows
+        keys.append(joiner.key(value, axis))
     if not found or None in keys:
         return (1 if found is None else found), None
     return found, (len(args), tuple(sorted(kwargs)), tuple(keys))
 
 
-def _rows_joiner(value: Any) -> Joiner | None:
-    """How the rows of the value are joined; None when it has none, as a scalar in the form of an array."""
-    joiner = joiner_of(value)
-    return None if joiner is None or getattr(value, "shape", None) == () else joiner
-
-
 def joined(
-    calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]], axis: int
+    args: Sequence[tuple[Any, ...]], kwargs: Sequence[dict[str, Any]], axis: int
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of calls with equal keys as the arguments of one call."""
-    first_args, first_kwargs = calls[0]
-    args = tuple(_join([call[0][index] for call in calls], axis) for index in range(len(first_args)))
-    kwargs = {name: _join([call[1][name] for call in calls], axis) for name in first_kwargs}
-    return args, kwargs
+    return (
+        tuple([_join(values, axis) for values in zip(*args, strict=True)]),
+        {name: _join([each[name] for each in kwargs], axis) for name in kwargs[0]},
+    )
 
 
-def _join(values: list[Any], axis: int) -> Any:
-    joiner = _rows_joiner(values[0])
+def _join(values: Sequence[Any], axis: int) -> Any:
+    joiner = joiner_of(values[0])
     return values[0] if joiner is None else joiner.join(values, axis)
 
 
@@ -98,8 +92,10 @@ def split_rows(
     """One call's arguments as several calls, each with the rows between two successive bounds."""
 
     def parts(value: Any) -> list[Any]:
-        joiner = _rows_joiner(value)
-        return [value] * (len(bounds) - 1) if joiner is None else joiner.split(value, bounds, axis)
+        joiner = joiner_of(value)
+        if joiner is None or joiner.rows(value, axis) is None:
+            return [value] * (len(bounds) - 1)
+        return joiner.split(value, bounds, axis)
 
     split_args = [parts(value) for value in args]
     split_kwargs = {name: parts(value) for name, value in kwargs.items()}
@@ -118,18 +114,18 @@ def split_result(result: Any, rows: Sequence[int], axis: int, *, method: str) ->
     if isinstance(result, tuple) and result:
         columns = [split_result(part, rows, axis, method=method) for part in result]
         return [result] if len(rows) == 1 else [_like(result, parts) for parts in zip(*columns, strict=True)]
-    joiner = _rows_joiner(result)
-    if joiner is None:
+    joiner = joiner_of(result)
+    try:
+        returned = None if joiner is None else joiner.rows(result, axis)
+    except InvalidArgument as error:
+        # The caller gave nothing wrong: it is the method that breaks its signature.
+        raise BentoMLException(f"the result of the batchable method {method!r} cannot be split: {error}") from None
+    if joiner is None or returned is None:
         raise BentoMLException(
             f"the batchable method {method!r} returned a {type(result).__name__}, which has no rows to hand back",
             hint="return an array, a DataFrame, a list or a tuple of these, or declare the method batchable=False",
         )
     total = sum(rows)
-    try:
-        returned = joiner.rows(result, axis)
-    except InvalidArgument as error:
-        # The caller gave nothing wrong: it is the method that breaks its signature.
-        raise BentoMLException(f"the result of the batchable method {method!r} cannot be split: {error}") from None
     if returned != total:
         raise BentoMLException(
             f"the batchable method {method!r} was given {total} rows and returned {returned}",

@@ -154,7 +154,7 @@ class MethodQueue:
         if not (plan.batching and self.cost.calibrated):
             return None
         late_s = admit(
-            free_at,
+            max(free_at, call.enqueued_at),
             rows=self.rows + call.weight,
             lanes=self._lane_count() + (call.key is None or call.key not in self._lanes),
             deadline=call.deadline,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from typing import Protocol
@@ -60,10 +61,9 @@ class Reporter:
         self._from_threads.append((method, rows, queue_s, compute_s))
         if not self._scheduled:
             self._scheduled = True
-            try:
+            # Once the event loop has ended nobody listens any more.
+            with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._tell)
-            except RuntimeError:
-                pass  # the event loop has ended, and nobody listens any more
 
     def _tell(self) -> None:
         self._scheduled = False

@@ -30,7 +30,7 @@ __all__ = ["Pump"]
 INLINE_BUDGET_S = 0.0005
 #: A call that took so many seconds on the event loop has stalled it: now and then the method is slow after all.
 STALL_S = 10 * INLINE_BUDGET_S
-#: After a stall of t seconds the method keeps off the event loop for this many t: stalls cost it 1 % of its time at most.
+#: After a stall of t seconds the method keeps off the event loop for this many t: stalls take 1 % of its time at most.
 STALL_PENALTY = 100
 
 

@@ -12,8 +12,8 @@ __all__ = ["Slot"]
 class Slot:
     """A lock that tells the pump when it becomes free, and keeps neither the pump nor a thread waiting for ever.
 
-    A thread may block for it; the pump, which lives on an event loop, may not. So while the pump waits a gate is shut,
-    behind which the threads that come later wait until it had its turn; and after its turn the threads in line go first.
+    A thread may block for it; the pump, which lives on an event loop, may not. So while the pump waits a gate is shut
+    behind which later threads wait until it had its turn; and after its turn the threads in line go first.
 
     Attributes:
         on_free: called from the thread that frees the slot while the pump waits for it.

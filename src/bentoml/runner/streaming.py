@@ -33,8 +33,7 @@ def is_generator_function(function: Callable[..., Any]) -> bool:
 async def iterate(produced: Any, slot: Slot, *, method: str) -> AsyncIterator[Any]:
     """The items of what a method returned: an iterator, plain or asynchronous; closed when the caller stops early.
 
-    A plain iterator is stepped in a thread, holding the slot for each step. Not in the engine's own thread: a batch that
-    waits for it holds the slot, and the two would wait for each other.
+    A plain iterator is stepped in a thread, holding the slot for each step.
 
     Raises:
         InvalidArgument: it is no iterator.
