@@ -93,11 +93,10 @@ async def test_a_caller_that_stops_early_closes_the_generator(method: str) -> No
 @asynchronous
 async def test_an_error_comes_after_the_items_before_it(method: str) -> None:
     async with serving(make_engine(Counter)) as engine:
-        found = []
+        stream = engine.stream(method, (5,), {"fail_at": 2})
+        assert [await anext(stream), await anext(stream)] == [0, 1]
         with pytest.raises(ValueError, match="at 2"):
-            async for item in engine.stream(method, (5,), {"fail_at": 2}):
-                found.append(item)
-        assert found == [0, 1]
+            await anext(stream)
 
 
 @asynchronous

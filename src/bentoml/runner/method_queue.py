@@ -95,7 +95,17 @@ class MethodQueue:
         inline_after: until then the method is kept off the event loop.
     """
 
-    __slots__ = ("_at_once_rows", "_by_age", "_lanes", "_serial", "_spare_sweeps", "cost", "inline_after", "plan", "rows")
+    __slots__ = (
+        "_at_once_rows",
+        "_by_age",
+        "_lanes",
+        "_serial",
+        "_spare_sweeps",
+        "cost",
+        "inline_after",
+        "plan",
+        "rows",
+    )
 
     def __init__(self, plan: MethodPlan) -> None:
         self.plan = plan
