@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ def _confirmed(question: str) -> bool:
     try:
         return click.confirm(question)
     except click.Abort:
-        if click.get_text_stream("stdin").isatty():
+        if sys.stdin.isatty():
             raise
         raise CLIException(f"nobody answered: {question}", hint="--yes answers every question with yes") from None
 

@@ -8,19 +8,14 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 __all__ = ["as_json", "as_yaml", "form_option", "print_rows", "progress", "size_text", "time_text"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-#: Wider than any row: a line of a pipe is a row, so nothing is wrapped or cut there.
-PIPE_COLUMNS = 10_000
 #: Work that is done sooner than this shows no progress bar.
 PROGRESS_AFTER_S = 0.5
 
@@ -65,22 +60,11 @@ def as_yaml(value: Any) -> str:
 
 
 def _print_table(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    if sys.stdout.isatty():
-        Console(markup=False, highlight=False, emoji=False).print(table)
-        return
-    console = Console(markup=False, highlight=False, emoji=False, width=PIPE_COLUMNS)
-    with console.capture() as capture:
-        console.print(table)
-    # Rich fills a row up to the width of its table.
-    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    # No line is folded or cut: one row is one line in a pipe, and a tag can be copied from a narrow terminal.
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for number, row in enumerate((headings, *rows)):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        click.echo(click.style(line, bold=True) if number == 0 else line)
 
 
 def size_text(size_bytes: float) -> str:
@@ -109,23 +93,14 @@ def progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
         return
     started_s = time.monotonic()
     with contextlib.ExitStack() as stack:
-        bar: Progress | None = None
+        bar: Any = None  # click does not export its class
 
         def show(done: int, total: int) -> None:
             nonlocal bar
             if bar is None:
                 if time.monotonic() - started_s < PROGRESS_AFTER_S:
                     return
-                bar = stack.enter_context(_new_bar())
-                bar.add_task(title)
-            bar.update(bar.task_ids[0], completed=done, total=total)
+                bar = stack.enter_context(click.progressbar(length=total, label=title, file=sys.stderr))
+            bar.update(done - bar.pos)
 
         yield show
-
-
-def _new_bar() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 from pathlib import Path
@@ -96,12 +95,11 @@ def serve_options(ctx: click.Context) -> ServeOptions:
         logger.warning("--production has no effect: --reload serves for development")
     bento = Path(given["bento"]).expanduser()
     folder = Path(given["working_dir"] or (bento if bento.is_dir() else "."))
+    if given["host"] == "localhost":
+        logger.warning("localhost is taken for 127.0.0.1: only this machine can connect")
+        given["host"] = "127.0.0.1"
     flags = {key: (given[name], _origin(ctx, name)) for name in KEYS if given[name] is not None for key in KEYS[name]}
     loaded = config.from_environment(working_dir=folder, flags=flags)
-    if loaded.config.api_server.http.host == "localhost":
-        logger.warning("localhost is taken for 127.0.0.1: only this machine can connect")
-        flags[HOST_KEY] = ("127.0.0.1", loaded.origins[HOST_KEY])
-        loaded = config.from_environment(working_dir=folder, flags=flags)
     _check_host(loaded)
     config.use(loaded)
     found = None if os.environ.get("BENTOML_CONFIG") else config.sources.discover(folder)
@@ -125,6 +123,8 @@ def _origin(ctx: click.Context, name: str) -> str:
 
 
 def _check_host(loaded: LoadedConfig) -> None:
+    import ipaddress
+
     from bentoml.exceptions import BentoMLConfigException
 
     host = loaded.config.api_server.http.host

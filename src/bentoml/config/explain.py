@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -59,14 +60,18 @@ def below(name: str) -> list[Key]:
 
 
 def _suggestion(name: str) -> str:
-    for candidates in (
-        {key.name: key.name for key in all_keys()},
-        {key.name.rpartition(".")[2]: key.name for key in all_keys()},
-    ):
-        near = difflib.get_close_matches(name, candidates, n=1)
-        if near:
-            return f"did you mean {candidates[near[0]]}?"
+    known = list(dict.fromkeys(prefix for key in all_keys() for prefix in _prefixes(key.name)))
+    last_parts = {prefix.rpartition(".")[2]: prefix for prefix in reversed(known)}
+    whole = difflib.get_close_matches(name, known, n=1)
+    part = difflib.get_close_matches(name.rpartition(".")[2], last_parts, n=1)
+    if whole or part:
+        return f"did you mean {whole[0] if whole else last_parts[part[0]]}?"
     return "`bentoml config` lists them all"
+
+
+def _prefixes(name: str) -> list[str]:
+    """`a`, `a.b`, `a.b.c`."""
+    return list(itertools.accumulate(name.split("."), "{}.{}".format))
 
 
 def _named(name: str) -> list[Key]:
