@@ -78,7 +78,6 @@ class Described(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     service: str
     apis: list[str]
     runners: list[RunnerFacts]
-    pid: int
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -62,7 +62,7 @@ def serve(options: ServeOptions) -> int:
         BentoMLException: the port is taken, or the service cannot be started; says why.
     """
     http = options.loaded.config.api_server.http
-    sock = bind(http.host, http.port, options.loaded.config.api_server.backlog)
+    sock = bind(http.host, http.port, backlog=options.loaded.config.api_server.backlog)
     metrics_dir = tempfile.mkdtemp(prefix="bentoml-metrics-")
     try:
         return asyncio.run(_Supervisor(options, sock, metrics_dir).run())
