@@ -8,10 +8,11 @@ import decimal
 import enum
 import json
 import math
+import re
 import subprocess
 import sys
 import warnings
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import msgspec
 import numpy as np
@@ -26,6 +27,8 @@ from bentoml._http import Request
 from bentoml.exceptions import BadInput, InternalServerError, InvalidArgument
 from bentoml.io import JSON, from_spec
 from bentoml.testing.descriptor import HOSTILE_BODIES, check_descriptor
+
+T = TypeVar("T")
 
 
 class CreditApplication(pydantic.BaseModel):
@@ -66,6 +69,14 @@ class Typed(TypedDict):
 class Record(msgspec.Struct):
     age: int
     of: dict[int, float] = {}
+
+
+class Box(msgspec.Struct, Generic[T]):
+    inside: T
+
+
+class Page(pydantic.BaseModel, Generic[T]):
+    rows: list[T]
 
 
 class Pair(NamedTuple):
@@ -361,7 +372,8 @@ def test_an_error_that_a_validator_of_the_user_raises_is_not_the_callers() -> No
 )
 def test_a_pydantic_model_that_is_none_is_refused(given: Any) -> None:
     with pytest.raises(
-        InvalidArgument, match=r"pydantic_model must be a class derived from BaseModel, .*hint: type="
+        InvalidArgument,
+        match=r"pydantic_model must be a class derived from BaseModel, .*hint: the BaseModel of pydantic 2",
     ):
         JSON(pydantic_model=given)
 
@@ -579,6 +591,13 @@ def test_the_schema_of_other_types_stands_among_the_components_too() -> None:
     }
     assert JSON(type=Flat).openapi_components()["Flat"]["required"] == ["age"]
     assert JSON(type=list[float]).openapi_schema() == {"type": "array", "items": {"type": "number"}}
+
+
+@pytest.mark.parametrize("tp", [Box[int], Box[list[Flat]], Page[int], Page[Inner]])
+def test_the_names_of_generic_types_are_fit_for_components(tp: Any) -> None:
+    names = JSON(type=tp).openapi_components()
+    assert names
+    assert all(re.fullmatch(r"[a-zA-Z0-9._-]+", name) for name in names)
 
 
 def test_a_spec_says_what_it_cannot_carry() -> None:

@@ -151,6 +151,7 @@ def test_an_enforced_dtype_is_kept_exactly_or_refused(values: list[int], dtype: 
         (None, "5", np.array(5)),
         ("uint8", "[[1, 2], [3, 4]]", np.array([[1, 2], [3, 4]], dtype=np.uint8)),
         ("int64", "[1.0, 2.0]", np.array([1, 2])),
+        ("int64", "1.0", np.array(1)),
         ("int64", "[]", np.array([], dtype=np.int64)),
         ("int64", "[true]", np.array([1])),
         ("float32", "[1, 0.1]", np.array([1, 0.1], dtype=np.float32)),
@@ -217,8 +218,10 @@ def test_elements_that_do_not_fit_stay_as_they_came_and_are_refused_where_the_dt
         (None, "[[1, 2], [3]]", "the rows of an axis differ in length"),
         ("float64", "[[1, 2], 3]", "the rows of an axis differ in length"),
         (None, '[["a"], "b"]', "the rows of an axis differ in length"),
-        (None, "[" * 70 + "]" * 70, "more axes than NumPy has"),
-        ("float64", "[" * 70 + "1" + "]" * 70, "more axes than NumPy has"),
+        (None, "[" * 70 + "]" * 70, "more than 32 axes"),
+        (None, "[" * 33 + '"a"' + "]" * 33, "more than 32 axes"),
+        ("float64", "[" * 33 + "1" + "]" * 33, "more than 32 axes"),
+        ("float64", "[" * 70 + "1" + "]" * 70, "more than 32 axes"),
     ],
 )
 def test_what_is_no_array_of_the_declared_elements_is_refused_with_the_place(

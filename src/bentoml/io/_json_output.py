@@ -13,6 +13,9 @@ from bentoml.exceptions import InternalServerError
 
 __all__ = ["encode", "encoder_of"]
 
+_COMPACT: dict[str, Any] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
+_standard_encode = json.JSONEncoder(**_COMPACT).encode
+
 
 def encode(value: Any) -> bytes:
     """The value as JSON.
@@ -37,7 +40,7 @@ def encoder_of(cls: type[json.JSONEncoder]) -> Callable[[Any], bytes]:
 
     def encode_with_cls(value: Any) -> bytes:
         try:
-            return _dumps(value, cls)
+            return cls(**_COMPACT).encode(value).encode("utf-8")
         except (TypeError, ValueError, RecursionError) as error:
             raise _not_encodable(value, error) from error
 
@@ -45,16 +48,11 @@ def encoder_of(cls: type[json.JSONEncoder]) -> Callable[[Any], bytes]:
 
 
 def _encode_slowly(value: Any) -> bytes:
-    """As `encode`, but with json.dumps, which takes the keys that msgspec refuses, and refuses NaN."""
+    """As `encode`, by the standard library, which takes the keys that msgspec refuses and refuses NaN."""
     try:
-        return _dumps(msgspec.to_builtins(value, enc_hook=_plain), None)
+        return _standard_encode(msgspec.to_builtins(value, enc_hook=_plain)).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         raise _not_encodable(value, error) from error
-
-
-def _dumps(value: Any, cls: type[json.JSONEncoder] | None) -> bytes:
-    text = json.dumps(value, cls=cls, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8")
 
 
 def _not_encodable(value: Any, error: Exception) -> InternalServerError:

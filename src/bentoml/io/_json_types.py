@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ class TypePlan:
 
     validate: Callable[[Any, bytes], Any]
     schema: dict[str, Any]
-    components: dict[str, Any] = field(default_factory=dict)
+    components: dict[str, Any]
 
 
 def is_pydantic_model(given: Any) -> bool:
@@ -86,9 +86,10 @@ def _pydantic_plan(given: Any) -> TypePlan:
             return validate_json(body)
         except pydantic.ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
-            raise _invalid(
-                (_path(each["loc"]), f"{each['msg']} ({each['type']})") for each in found
-            ) from None
+            listed = [
+                (_path(each["loc"]), f"{each['msg']} ({each['type']})") for each in found[:_MAX_PROBLEMS]
+            ]
+            raise _invalid(listed, total=len(found)) from None
 
     return TypePlan(validate, schemas["value", "validation"], definitions.get("$defs", {}))
 
@@ -111,16 +112,17 @@ def _msgspec_plan(given: Any) -> TypePlan:
         except msgspec.ValidationError as error:
             rule, _at, place = str(error).partition(" - at ")
             path = place.strip("`").removeprefix("$").removeprefix(".")
-            raise _invalid([(path, rule)]) from None
+            raise _invalid([(path, rule)], total=1) from None
 
     return TypePlan(validate, schema, components)
 
 
-def _invalid(problems: Iterable[tuple[str, str]]) -> BadInput:
+def _invalid(listed: list[tuple[str, str]], *, total: int) -> BadInput:
     """One line per problem: the field's path and the rule that it breaks, never the value."""
-    lines = [shortened(f"{path or 'body'}: {rule}") for path, rule in problems]
-    more = [f"… and {len(lines) - _MAX_PROBLEMS} more"] if len(lines) > _MAX_PROBLEMS else []
-    return BadInput("Invalid JSON input received: " + "\n".join(lines[:_MAX_PROBLEMS] + more))
+    lines = [shortened(f"{path or 'body'}: {rule}") for path, rule in listed]
+    if total > len(lines):
+        lines.append(f"… and {total - len(lines)} more")
+    return BadInput("Invalid JSON input received: " + "\n".join(lines))
 
 
 def _path(location: Sequence[str | int]) -> str:

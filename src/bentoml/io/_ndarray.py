@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -21,12 +20,13 @@ __all__ = ["as_dtype", "read_array"]
 #: Kinds of dtype, "" for any, whose arrays may hold text.
 _TEXT_KINDS = ("", "U")
 
-_EXPECTED = defaultdict(
-    lambda: "a number", {"": "a number or text", "U": "text", "f": "a number or null", "b": "a boolean"}
-)
+_EXPECTED = {"": "a number or text", "U": "text", "f": "a number or null", "b": "a boolean"}
 
 #: Every element of a text array is as wide as the longest one, so that a small body could ask for terabytes.
 _MAX_TEXT_ARRAY_BYTES = 64 * 1024 * 1024
+
+#: Axes of an array: all that NumPy 1 has, and all that many functions of NumPy 2 take.
+_MAX_AXES = 32
 
 #: Elements that are looked at to say which one is wrong; the search must not cost more than the request.
 _MAX_SEARCHED = 100_000
@@ -49,7 +49,7 @@ def read_array(np: Any, value: Any, body: bytes, kind: str) -> Array:
         array: Array = np.array(value, dtype=np.float64 if kind == "f" else None)
     except (TypeError, ValueError, OverflowError):
         raise _malformed(value, kind) from None
-    if array.dtype.kind == "O":
+    if array.dtype.kind == "O" or array.ndim > _MAX_AXES:
         raise _malformed(value, kind)
     return array
 
@@ -61,12 +61,14 @@ def as_dtype(np: Any, array: Array, dtype: np.dtype[Any]) -> Array | None:
     with np.errstate(all="ignore"):
         converted: Array = array.astype(dtype)
         if dtype.kind in "fc":
-            kept = np.isinf(converted) == np.isinf(array)
+            infinite = np.isinf(converted)
+            if not infinite.any():
+                return converted
+            kept = infinite == np.isinf(array)
         else:
             kept = converted == array
         if array.dtype.kind == "f" and dtype.kind in "iu":
-            # A float just beyond the integers may be clipped to the largest one, to which it then compares
-            # equal.
+            # A float just beyond the integers may be clipped to the largest one, and then compares equal.
             kept &= array < float(np.iinfo(dtype).max) + 1
     return converted if kept.all() else None
 
@@ -75,7 +77,11 @@ def _read_text(np: Any, value: Any, kind: str) -> Array:
     elements: Array = np.array(value, dtype=object)
     flat = elements.ravel().tolist()
     # NumPy would read the text "1" as a number.
-    if kind not in _TEXT_KINDS or not set(map(type, flat)) <= {str, int, float, bool}:
+    if (
+        kind not in _TEXT_KINDS
+        or elements.ndim > _MAX_AXES
+        or not set(map(type, flat)) <= {str, int, float, bool}
+    ):
         raise _malformed(value, kind)
     longest = max(map(len, map(str, flat)), default=0)
     if 4 * longest * len(flat) > _MAX_TEXT_ARRAY_BYTES:
@@ -92,11 +98,10 @@ def _malformed(value: Any, kind: str) -> BadInput:
     for place, element in islice(_walk(value), _MAX_SEARCHED):
         got = _fault(element, kind)
         if got:
-            return BadInput(
-                f"NumpyNdarray: {shortened(place) or 'the body'} is {got}, expected {_EXPECTED[kind]}"
-            )
+            where, expected = shortened(place) or "the body", _EXPECTED.get(kind, "a number")
+            return BadInput(f"NumpyNdarray: {where} is {got}, expected {expected}")
     return BadInput(
-        "NumpyNdarray: the rows of an axis differ in length, or there are more axes than NumPy has"
+        f"NumpyNdarray: the rows of an axis differ in length, or there are more than {_MAX_AXES} axes"
     )
 
 

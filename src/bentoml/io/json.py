@@ -60,7 +60,7 @@ class JSON(IODescriptor[Any], descriptor_id="bentoml.io.JSON"):
         if pydantic_model is not None and not is_pydantic_model(pydantic_model):
             raise InvalidArgument(
                 f"JSON: pydantic_model must be a class derived from BaseModel, not {pydantic_model!r}",
-                hint="type=… takes every other type",
+                hint="the BaseModel of pydantic 2; type=… takes every other type",
             )
         self.type = type if pydantic_model is None else pydantic_model
         self._plan = None if self.type is None else plan(self.type)
