@@ -73,9 +73,7 @@ def serve(
     thread.start()
 
     async def start() -> None:
-        served.listener = Listener(
-            sock, handler, limits=Limits(**limits), on_rejected=served.rejected.append, ssl=ssl
-        )
+        served.listener = Listener(sock, handler, limits=Limits(**limits), on_rejected=served.rejected.append, ssl=ssl)
         served.listener.start()
 
     async def stop() -> None:

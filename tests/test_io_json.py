@@ -156,16 +156,12 @@ def refusal(descriptor: JSON, body: bytes | str) -> str:
     ],
     ids=lambda part: repr(part.type) if isinstance(part, JSON) else "",
 )
-def test_json_keeps_the_contract_of_descriptors(
-    descriptor: JSON, good: list[bytes], bad: list[bytes]
-) -> None:
+def test_json_keeps_the_contract_of_descriptors(descriptor: JSON, good: list[bytes], bad: list[bytes]) -> None:
     check_descriptor(descriptor, good_bodies=good, bad_bodies=bad)
 
 
 @settings(max_examples=80, deadline=None)
-@given(
-    st.binary() | json_values.map(lambda value: json.dumps(value).encode()) | st.sampled_from(HOSTILE_BODIES)
-)
+@given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()) | st.sampled_from(HOSTILE_BODIES))
 @pytest.mark.parametrize("descriptor", [JSON(), JSON(type=Outer), JSON(type=Flat), JSON(type=list[float])])
 def test_any_bytes_are_an_answer_or_a_refusal_with_a_4xx(descriptor: JSON, body: bytes) -> None:
     try:
@@ -310,10 +306,7 @@ def test_a_missing_field_is_named() -> None:
 
 
 def test_an_array_where_an_object_is_expected_is_called_so() -> None:
-    assert (
-        refusal(JSON(pydantic_model=CreditApplication), "[]")
-        == "body: Input should be an object (model_type)"
-    )
+    assert refusal(JSON(pydantic_model=CreditApplication), "[]") == "body: Input should be an object (model_type)"
     assert refusal(JSON(type=Flat), "[]") == "body: Expected `object`, got `array`"
 
 
@@ -367,9 +360,7 @@ def test_an_error_that_a_validator_of_the_user_raises_is_not_the_callers() -> No
         decode(JSON(pydantic_model=Broken), '{"a": 1}')
 
 
-@pytest.mark.parametrize(
-    "given", [dict, Flat, list[int], CreditApplication(**APPLICATION), "CreditApplication"]
-)
+@pytest.mark.parametrize("given", [dict, Flat, list[int], CreditApplication(**APPLICATION), "CreditApplication"])
 def test_a_pydantic_model_that_is_none_is_refused(given: Any) -> None:
     with pytest.raises(
         InvalidArgument,
@@ -389,9 +380,7 @@ def test_an_annotation_that_cannot_be_resolved_is_refused_at_once() -> None:
     class Dangling:
         a: Nowhere  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(
-        InvalidArgument, match=r"Dangling has an annotation that cannot be resolved: .*'Nowhere'"
-    ):
+    with pytest.raises(InvalidArgument, match=r"Dangling has an annotation that cannot be resolved: .*'Nowhere'"):
         JSON(type=Dangling)
 
 
@@ -437,10 +426,7 @@ def test_the_answer_is_that_of_json_dumps(value: Any) -> None:
     ).filter(lambda value: value is not None)
 )
 def test_the_answer_is_that_of_json_dumps_to_the_byte(value: Any) -> None:
-    assert (
-        encode(value)
-        == json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    )
+    assert encode(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def test_none_is_an_empty_body_with_status_200() -> None:
@@ -642,7 +628,5 @@ def test_a_type_that_is_given_beside_a_sample_is_kept() -> None:
 
 @pytest.mark.parametrize("sample", [5, None, object(), np.array([1]), Flat, "{", b"\xff", "\ud800"])
 def test_a_sample_that_is_none_is_refused(sample: Any) -> None:
-    with pytest.raises(
-        BadInput, match=r"no sample \(hint: give a pydantic model|Invalid JSON input received"
-    ):
+    with pytest.raises(BadInput, match=r"no sample \(hint: give a pydantic model|Invalid JSON input received"):
         JSON.from_sample(sample)

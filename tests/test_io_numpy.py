@@ -86,12 +86,7 @@ def test_hostile_bodies_are_an_array_or_a_refusal(descriptor: NumpyNdarray) -> N
 
 
 elements = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.dictionaries(st.text(), st.integers())
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dictionaries(st.text(), st.integers())
 )
 
 
@@ -115,9 +110,7 @@ def test_any_bytes_are_an_array_or_a_refusal_with_a_4xx(descriptor: NumpyNdarray
 # --- reading ---------------------------------------------------------------------------------------------
 
 
-@given(
-    st.lists(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3), max_size=5)
-)
+@given(st.lists(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3), max_size=5))
 def test_floats_arrive_exactly(rows: list[list[float]]) -> None:
     array = decode(NumpyNdarray(dtype="float64"), json.dumps(rows))
     assert array.dtype == np.float64
@@ -190,10 +183,7 @@ def test_elements_that_do_not_fit_stay_as_they_came_and_are_refused_where_the_dt
 ) -> None:
     assert decode(NumpyNdarray(dtype=dtype), body).dtype == received
     message = refusal(NumpyNdarray(dtype=dtype, enforce_dtype=True), body)
-    assert (
-        message
-        == f'NumpyNdarray: Expecting ndarray of dtype "{np.dtype(dtype)}", but "{received}" was received.'
-    )
+    assert message == f'NumpyNdarray: Expecting ndarray of dtype "{np.dtype(dtype)}", but "{received}" was received.'
 
 
 @pytest.mark.parametrize(
@@ -245,9 +235,7 @@ def test_what_is_no_array_of_the_declared_elements_is_refused_with_the_place(
         (b'["\xff"]', "the body is not UTF-8"),
     ],
 )
-@pytest.mark.parametrize(
-    "descriptor", [NumpyNdarray(), NumpyNdarray("float64"), NumpyNdarray("str")], ids=repr
-)
+@pytest.mark.parametrize("descriptor", [NumpyNdarray(), NumpyNdarray("float64"), NumpyNdarray("str")], ids=repr)
 def test_what_is_no_json_is_refused_with_a_reason(descriptor: NumpyNdarray, body: bytes, reason: str) -> None:
     assert reason in refusal(descriptor, body)
 
@@ -257,9 +245,8 @@ def test_text_that_would_take_far_more_memory_than_it_was_sent_in_is_refused(
     descriptor: NumpyNdarray,
 ) -> None:
     body = json.dumps(["x" * 100_000] + ["y"] * 1_000)
-    assert (
-        "1001 elements, each as wide as the longest text of 100000 characters, take more than 64 MiB"
-        in refusal(descriptor, body)
+    assert "1001 elements, each as wide as the longest text of 100000 characters, take more than 64 MiB" in refusal(
+        descriptor, body
     )
 
 
@@ -375,17 +362,13 @@ def test_an_answer_takes_the_shape_that_is_not_enforced_where_it_can() -> None:
 
 @pytest.mark.parametrize("value", [[1, 2], 5, None, np.float64(1), {"a": 1}])
 def test_an_answer_that_is_no_array_is_an_error_of_the_service_that_names_its_type(value: Any) -> None:
-    with pytest.raises(
-        InternalServerError, match=rf"returned {type(value).__name__}, not a numpy.ndarray .*asarray"
-    ):
+    with pytest.raises(InternalServerError, match=rf"returned {type(value).__name__}, not a numpy.ndarray .*asarray"):
         encode(value)
 
 
 @pytest.mark.parametrize("array", [np.array([1j]), np.array([object()]), np.array(["\ud800"])])
 def test_elements_without_json_form_are_an_error_of_the_service(array: Any) -> None:
-    with pytest.raises(
-        InternalServerError, match=r"NumpyNdarray: an array of dtype .* cannot be sent.*hint: "
-    ):
+    with pytest.raises(InternalServerError, match=r"NumpyNdarray: an array of dtype .* cannot be sent.*hint: "):
         encode(array)
 
 
@@ -424,9 +407,7 @@ def test_a_rule_that_is_enforced_must_be_given(rule: str) -> None:
 
 def test_without_numpy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
-    with pytest.raises(
-        MissingDependencyException, match=r"bentoml.io.NumpyNdarray needs .*hint: pip install numpy"
-    ):
+    with pytest.raises(MissingDependencyException, match=r"bentoml.io.NumpyNdarray needs .*hint: pip install numpy"):
         NumpyNdarray()
 
 

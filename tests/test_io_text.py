@@ -108,9 +108,7 @@ def test_an_asynchronous_iterator_without_aclose_is_streamed_too() -> None:
 
 @pytest.mark.parametrize("value", [b"bytes", None, 5, ["a"], {"a": 1}])
 def test_an_answer_that_is_no_text_is_an_error_of_the_service_that_names_its_type(value: Any) -> None:
-    with pytest.raises(
-        InternalServerError, match=rf"returned {type(value).__name__}, not str .*hint: return str"
-    ):
+    with pytest.raises(InternalServerError, match=rf"returned {type(value).__name__}, not str .*hint: return str"):
         Text().to_http_response(value, None)
 
 
@@ -123,9 +121,7 @@ def test_a_chunk_that_is_no_text_ends_the_stream_with_an_error() -> None:
 
 
 def test_a_lone_surrogate_in_an_answer_is_an_error_of_the_service() -> None:
-    with pytest.raises(
-        InternalServerError, match="cannot be sent as UTF-8: surrogates not allowed at character 1"
-    ):
+    with pytest.raises(InternalServerError, match="cannot be sent as UTF-8: surrogates not allowed at character 1"):
         Text().to_http_response("a\ud800", None)
 
 

@@ -306,9 +306,7 @@ def test_what_two_servers_could_read_differently_is_refused(loop: str, fields: b
         (b"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ],
 )
-def test_a_malformed_request_is_answered_in_json_and_the_connection_closed(
-    loop: str, raw: bytes, status: int
-) -> None:
+def test_a_malformed_request_is_answered_in_json_and_the_connection_closed(loop: str, raw: bytes, status: int) -> None:
     with serve(echo, loop=loop) as served, served.connect() as client:
         client.send(raw)
         answer = client.read()
@@ -327,10 +325,7 @@ def test_a_body_too_large_is_refused_before_it_is_sent(loop: str) -> None:
         assert (answer.status, answer.body) == (413, b'"the body is larger than 1000 bytes"')
         assert client.is_closed()
         assert served.ask(post(bytes(1000))).status == 200
-        assert (
-            served.ask(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000 + b"1\r\n\r\n").status
-            == 413
-        )
+        assert served.ask(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000 + b"1\r\n\r\n").status == 413
 
 
 def test_a_chunked_body_too_large_is_refused_as_soon_as_it_passes_the_limit(loop: str) -> None:
@@ -352,7 +347,7 @@ def test_bodies_that_are_large_together_are_refused_until_one_is_done(loop: str)
         first.send(post(bytes(1000))[:-1])
         with served.connect() as second:
             second.send(post(bytes(1000))[:-1])
-            one, other = (first, second) if b"" == _peek(first) else (second, first)
+            one, other = (first, second) if _peek(first) == b"" else (second, first)
             answer = other.read()
             assert (answer.status, answer.headers[b"retry-after"]) == (503, b"1")
         one.send(b"\0")
@@ -434,9 +429,7 @@ def test_a_request_that_asks_for_an_upgrade_is_answered_as_if_it_had_not(loop: s
     ask = b"POST /up?q HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
 
     def handler(request: Request) -> Response:
-        return Response(
-            f"{request.method} {request.path} {request.header(b'upgrade')!r} {request.body!r}".encode()
-        )
+        return Response(f"{request.method} {request.path} {request.header(b'upgrade')!r} {request.body!r}".encode())
 
     for cut in (10, 70, len(ask) + 22, len(ask + body)):
         with serve(handler, loop=loop) as served, served.connect() as client:
@@ -583,9 +576,7 @@ def test_a_request_that_breaks_off_reaches_no_handler(loop: str) -> None:
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhello", {"body_grace_s": 0.1}),
     ],
 )
-def test_a_request_that_does_not_arrive_in_time_is_a_408(
-    loop: str, raw: bytes, limits: dict[str, float]
-) -> None:
+def test_a_request_that_does_not_arrive_in_time_is_a_408(loop: str, raw: bytes, limits: dict[str, float]) -> None:
     with serve(echo, loop=loop, **limits) as served, served.connect() as client:
         client.send(raw)
         answer = client.read()
@@ -639,9 +630,7 @@ def test_a_client_that_reads_nothing_is_cut_off(loop: str, last: bool) -> None:
 
 
 def test_a_client_that_reads_slowly_gets_everything(loop: str) -> None:
-    with serve(
-        lambda request: Response(bytes(5_000_000)), loop=loop, write_stall_s=0.5, linger_s=0.1
-    ) as served:
+    with serve(lambda request: Response(bytes(5_000_000)), loop=loop, write_stall_s=0.5, linger_s=0.1) as served:
         client = served.connect()
         client.send(LAST_GET)
         received = 0
@@ -795,9 +784,7 @@ def fuzzed(request: pytest.FixtureRequest) -> object:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(fragments, max_size=12))
-def test_any_bytes_in_any_pieces_are_answered_or_the_connection_is_closed(
-    fuzzed: Served, parts: list[bytes]
-) -> None:
+def test_any_bytes_in_any_pieces_are_answered_or_the_connection_is_closed(fuzzed: Served, parts: list[bytes]) -> None:
     with fuzzed.connect() as client:
         try:
             client.send(*parts)

@@ -204,9 +204,7 @@ def test_tls_connections_are_served_closed_and_drained(loop: str, certificate: P
         ):
             file = client.makefile("rb")
             for number in range(3):
-                client.sendall(
-                    GET if number < 2 else GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-                )
+                client.sendall(GET if number < 2 else GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
                 while file.readline() != b"\r\n":
                     pass
                 assert file.read(size) == bytes(size)
@@ -222,9 +220,7 @@ def test_a_tls_client_that_does_not_shake_hands_is_dropped(loop: str, certificat
         assert client.is_closed()
 
 
-def test_clients_beyond_the_limit_wait_and_idle_ones_make_room(
-    loop: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_clients_beyond_the_limit_wait_and_idle_ones_make_room(loop: str, caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
     with serve(gate, loop=loop, connections=2, linger_s=0.1) as served:
         busy, idle, waiting = served.connect(), served.connect(), served.connect()
@@ -254,9 +250,7 @@ def few_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_without_descriptors_accepting_rests_and_says_so_once(
-    loop: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_descriptors_accepting_rests_and_says_so_once(loop: str, caplog: pytest.LogCaptureFixture) -> None:
     with serve(hello, loop=loop) as served:
         assert served.ask(GET).status == 200
         clients = [socket.socket() for _ in range(3)]
@@ -427,8 +421,7 @@ def test_no_request_is_lost_when_listeners_are_drained_under_load(loop: str, lis
         while min(hammer.answered for hammer in hammers) < 10:
             threading.Event().wait(0.005)
         futures = [
-            asyncio.run_coroutine_threadsafe(server.listener.drain(PATIENCE_S), server.loop)
-            for server in servers
+            asyncio.run_coroutine_threadsafe(server.listener.drain(PATIENCE_S), server.loop) for server in servers
         ]
         assert [future.result(PATIENCE_S) for future in futures] == [0] * listeners
         for hammer in hammers:

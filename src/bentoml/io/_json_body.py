@@ -47,9 +47,7 @@ def parse(body: bytes) -> Any:
 def shortened(text: str) -> str:
     """Text that may repeat what a caller sent, fit for a message: not long, and of one line."""
     # A line break in it would let a caller write lines of ours into the log.
-    line = "".join(
-        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:_MAX_ECHO_CHARS]
-    )
+    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:_MAX_ECHO_CHARS])
     return line if len(text) <= _MAX_ECHO_CHARS else line + "…"
 
 

@@ -86,9 +86,7 @@ def _pydantic_plan(given: Any) -> TypePlan:
             return validate_json(body)
         except pydantic.ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
-            listed = [
-                (_path(each["loc"]), f"{each['msg']} ({each['type']})") for each in found[:_MAX_PROBLEMS]
-            ]
+            listed = [(_path(each["loc"]), f"{each['msg']} ({each['type']})") for each in found[:_MAX_PROBLEMS]]
             raise _invalid(listed, total=len(found)) from None
 
     return TypePlan(validate, schemas["value", "validation"], definitions.get("$defs", {}))
@@ -96,9 +94,7 @@ def _pydantic_plan(given: Any) -> TypePlan:
 
 def _msgspec_plan(given: Any) -> TypePlan:
     try:
-        (schema,), components = msgspec.json.schema_components(
-            (given,), ref_template="#/components/schemas/{name}"
-        )
+        (schema,), components = msgspec.json.schema_components((given,), ref_template="#/components/schemas/{name}")
     except TypeError as error:
         raise InvalidArgument(
             f"JSON cannot validate the type {given!r}: {str(error).splitlines()[-1]}",

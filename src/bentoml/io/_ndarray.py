@@ -77,11 +77,7 @@ def _read_text(np: Any, value: Any, kind: str) -> Array:
     elements: Array = np.array(value, dtype=object)
     flat = elements.ravel().tolist()
     # NumPy would read the text "1" as a number.
-    if (
-        kind not in _TEXT_KINDS
-        or elements.ndim > _MAX_AXES
-        or not set(map(type, flat)) <= {str, int, float, bool}
-    ):
+    if kind not in _TEXT_KINDS or elements.ndim > _MAX_AXES or not set(map(type, flat)) <= {str, int, float, bool}:
         raise _malformed(value, kind)
     longest = max(map(len, map(str, flat)), default=0)
     if 4 * longest * len(flat) > _MAX_TEXT_ARRAY_BYTES:
@@ -100,9 +96,7 @@ def _malformed(value: Any, kind: str) -> BadInput:
         if got:
             where, expected = shortened(place) or "the body", _EXPECTED.get(kind, "a number")
             return BadInput(f"NumpyNdarray: {where} is {got}, expected {expected}")
-    return BadInput(
-        f"NumpyNdarray: the rows of an axis differ in length, or there are more than {_MAX_AXES} axes"
-    )
+    return BadInput(f"NumpyNdarray: the rows of an axis differ in length, or there are more than {_MAX_AXES} axes")
 
 
 def _fault(element: Any, kind: str) -> str:

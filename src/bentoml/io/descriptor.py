@@ -24,9 +24,7 @@ Descriptor = TypeVar("Descriptor", bound="IODescriptor[Any]")
 _classes_by_id: dict[str, type[IODescriptor[Any]]] = {}
 
 #: Written by the server, which alone knows how it frames the body; a second copy could forge an answer.
-_FRAMING_HEADERS = frozenset(
-    {b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade"}
-)
+_FRAMING_HEADERS = frozenset({b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade"})
 
 
 class IODescriptor(ABC, Generic[T]):
@@ -146,9 +144,7 @@ class IODescriptor(ABC, Generic[T]):
         try:
             return cls(**arguments)
         except TypeError as error:
-            raise InvalidArgument(
-                f"the spec of {cls.__name__} has arguments that it does not take: {error}"
-            ) from error
+            raise InvalidArgument(f"the spec of {cls.__name__} has arguments that it does not take: {error}") from error
 
     @classmethod
     def from_sample(cls: type[Descriptor], sample: Any, **arguments: Any) -> Descriptor:

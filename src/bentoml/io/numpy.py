@@ -77,9 +77,7 @@ class NumpyNdarray(IODescriptor["Array"], descriptor_id="bentoml.io.NumpyNdarray
             ("shape", enforce_shape, self.shape),
         ):
             if enforced and rule is None:
-                raise InvalidArgument(
-                    f"NumpyNdarray: enforce_{name}=True needs a {name}", hint=f"give {name}=…"
-                )
+                raise InvalidArgument(f"NumpyNdarray: enforce_{name}=True needs a {name}", hint=f"give {name}=…")
         self.enforce_dtype = enforce_dtype
         self.enforce_shape = enforce_shape
 
@@ -106,9 +104,7 @@ class NumpyNdarray(IODescriptor["Array"], descriptor_id="bentoml.io.NumpyNdarray
                 f"NumpyNdarray: the API function returned {type(value).__name__}, not a numpy.ndarray",
                 hint="return numpy.asarray(…), or use the output descriptor JSON",
             )
-        array = self._with_shape(
-            self._with_dtype(value, "same_kind", InternalServerError), InternalServerError
-        )
+        array = self._with_shape(self._with_dtype(value, "same_kind", InternalServerError), InternalServerError)
         return self.respond(_dump(array), b"application/json", context)
 
     def _with_dtype(self, array: Array, casting: Any, error: type[BentoMLException]) -> Array:
@@ -119,22 +115,17 @@ class NumpyNdarray(IODescriptor["Array"], descriptor_id="bentoml.io.NumpyNdarray
             if converted is not None:
                 return converted
         if self.enforce_dtype:
-            raise error(
-                f'NumpyNdarray: Expecting ndarray of dtype "{self.dtype}", but "{array.dtype}" was received.'
-            )
+            raise error(f'NumpyNdarray: Expecting ndarray of dtype "{self.dtype}", but "{array.dtype}" was received.')
         return array
 
     def _with_shape(self, array: Array, error: type[BentoMLException]) -> Array:
         expected = self.shape
         if expected is None or (
-            len(expected) == array.ndim
-            and all(e in (-1, n) for e, n in zip(expected, array.shape, strict=True))
+            len(expected) == array.ndim and all(e in (-1, n) for e, n in zip(expected, array.shape, strict=True))
         ):
             return array
         if self.enforce_shape:
-            raise error(
-                f'NumpyNdarray: Expecting ndarray of shape "{expected}", but "{array.shape}" was received.'
-            )
+            raise error(f'NumpyNdarray: Expecting ndarray of shape "{expected}", but "{array.shape}" was received.')
         try:
             return array.reshape(expected)
         except ValueError:
@@ -243,9 +234,7 @@ def _dump(array: Array) -> bytes:
         if b"null" in body:
             return json.dumps(nested, ensure_ascii=False).encode()
         # Only numbers have no commas of their own.
-        return (
-            body.replace(b",", b", ") if array.dtype.kind in "biuf" else msgspec.json.format(body, indent=0)
-        )
+        return body.replace(b",", b", ") if array.dtype.kind in "biuf" else msgspec.json.format(body, indent=0)
     except (TypeError, ValueError, RecursionError) as error:
         raise InternalServerError(
             f"NumpyNdarray: an array of dtype {array.dtype} cannot be sent: {error}",

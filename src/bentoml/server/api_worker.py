@@ -8,9 +8,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bentoml.server.limits import Limits
-from bentoml.server.listener import Listener
-
 from bentoml._context import Context
 from bentoml._http import Request
 from bentoml.config import LoadedConfig
@@ -21,6 +18,8 @@ from bentoml.runner.runner import Runner
 from bentoml.server.access_log import AccessLogWriter
 from bentoml.server.app import App
 from bentoml.server.control import Go, Start
+from bentoml.server.limits import Limits
+from bentoml.server.listener import Listener
 from bentoml.server.runner_metrics import RunnerMetrics
 from bentoml.server.worker import Worker, run_worker
 from bentoml.service.service import Service

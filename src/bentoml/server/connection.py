@@ -270,9 +270,7 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             self.abort()
             raise
-        except (
-            Exception
-        ):  # the border of a request; the answer has begun, so that only the cut tells the client
+        except Exception:  # the border of a request; the answer has begun, so that only the cut tells the client
             logger.exception("the answer to %s %s broke off", self._request.method, self._request.path)
             self.abort()
         else:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import math
 
-from bentoml.server.http1 import json_string
-
 from bentoml._http import RawHeader, Request, Response
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
+from bentoml.server.http1 import json_string
 
 __all__ = ["error_response"]
 

@@ -81,7 +81,5 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sweep_interval_s(self) -> float:
         """How often the times are checked: every second, more often where one is shorter than two."""
-        shortest = min(
-            self.header_timeout_s, self.body_grace_s, self.keep_alive_s, self.write_stall_s, self.linger_s
-        )
+        shortest = min(self.header_timeout_s, self.body_grace_s, self.keep_alive_s, self.write_stall_s, self.linger_s)
         return min(1.0, shortest / 2)

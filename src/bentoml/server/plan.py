@@ -1,4 +1,4 @@
-"""make_plan(): which processes a service runs in, and where each of its runners lives; pure functions of what is known."""
+"""make_plan(): which processes a service runs in and where its runners live; pure functions of what is known."""
 
 from __future__ import annotations
 

@@ -65,13 +65,9 @@ def _bind_error(error: OSError, host: str, port: int) -> BentoMLException:
     if error.errno == errno.EADDRINUSE:
         owner = _owner(port)
         stop = f"stop {owner}" if owner else f"stop what listens there (`lsof -i :{port}` names it)"
-        return BentoMLException(
-            f"port {port} on {host} is already in use", hint=f"use another --port, or {stop}"
-        )
+        return BentoMLException(f"port {port} on {host} is already in use", hint=f"use another --port, or {stop}")
     if error.errno == errno.EACCES:
-        return BentoMLException(
-            f"port {port} needs more rights than this user has", hint="use a --port above 1023"
-        )
+        return BentoMLException(f"port {port} needs more rights than this user has", hint="use a --port above 1023")
     if error.errno == errno.EADDRNOTAVAIL:
         return BentoMLException(
             f"{host} is not an address of this machine",
@@ -95,9 +91,7 @@ def _owner(port: int) -> str:
         try:
             if os.readlink(link) in listening:
                 process = link.parents[1]
-                command = (
-                    process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-                )
+                command = process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
                 return f"process {process.name} ({command.strip()[:80]})"
         except OSError:  # another user's process, or one that ended meanwhile
             continue

@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from bentoml.server.sockets import bind
-
 from bentoml import _metrics
 from bentoml._process import ProcessSpec
 from bentoml._resources import whole_cpus
@@ -30,6 +28,7 @@ from bentoml.server.control import Described, Go, Start
 from bentoml.server.crew import Crew
 from bentoml.server.plan import Plan, api_worker_specs, make_plan
 from bentoml.server.reload import changes
+from bentoml.server.sockets import bind
 
 __all__ = ["ServeOptions", "serve"]
 
