@@ -1,4 +1,4 @@
-"""A listener on a loop in a thread, and a client that speaks HTTP in raw bytes."""
+"""What the tests of the HTTP server share: a listener on a loop in a thread, and a client of raw bytes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import strategies as st
 
+from bentoml._http import Request, Response
 from bentoml.server import sockets
 from bentoml.server.limits import Limits
 from bentoml.server.listener import Listener
@@ -19,6 +21,43 @@ from bentoml.server.shared import Handler
 LOOPS = ["asyncio", "uvloop"]
 #: Long enough for a loaded machine; only a test that fails ever waits so long.
 PATIENCE_S = 20.0
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST_GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def post(body: bytes, path: bytes = b"/") -> bytes:
+    return b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (path, len(body), body)
+
+
+#: Pieces of which hypothesis builds what clients might send.
+FRAGMENTS = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [
+            b"GET / HTTP/1.1\r\n", b"POST /a?b HTTP/1.1\r\n", b"HEAD / HTTP/1.0\r\n", b"Host: x\r\n", b"\r\n",
+            b"Content-Length: 5\r\n", b"hello", b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n",
+            b"0\r\n\r\n", b"Connection: close\r\n", b"Connection: Upgrade\r\n", b"Upgrade: h2c\r\n",
+            b"Expect: 100-continue\r\n", GET, post(b"x"),
+        ]
+    ),
+)  # fmt: skip
+
+
+def echo(request: Request) -> Response:
+    return Response(request.body, content_type=b"application/json")
+
+
+async def echo_later(request: Request) -> Response:
+    await asyncio.sleep(0)
+    return echo(request)
+
+
+async def numbers(count: int) -> AsyncIterator[bytes]:
+    for number in range(count):
+        yield b"%d," % number
+        yield b""
+        await asyncio.sleep(0)
 
 
 def new_loop(kind: str) -> asyncio.AbstractEventLoop:

@@ -1,13 +1,12 @@
-"""Accepting, sharing, draining and closing a listening socket; and what `bind` says when it cannot."""
+"""Accepting, sharing, draining and closing a listening socket."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
+import itertools
 import os
 import resource
-import select
 import shutil
 import socket
 import ssl
@@ -19,13 +18,10 @@ from pathlib import Path
 import pytest
 
 from bentoml._http import Request, Response
-from bentoml.exceptions import BentoMLException
 from bentoml.server import sockets
 from bentoml.server.limits import Limits
 from bentoml.server.listener import Listener
-from tests._serving import LOOPS, PATIENCE_S, Served, new_loop, serve
-
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+from tests._serving import GET, LOOPS, PATIENCE_S, Served, new_loop, serve
 
 
 @pytest.fixture(params=LOOPS)
@@ -65,75 +61,6 @@ def draining(served: Served, grace_s: float = PATIENCE_S, **options: bool) -> as
     return future  # type: ignore[return-value]  # a concurrent future, whose result() waits
 
 
-# bind
-
-
-@pytest.mark.parametrize(
-    ("host", "dialled"),
-    [
-        ("127.0.0.1", "127.0.0.1"),
-        ("localhost", "localhost"),
-        ("0.0.0.0", "127.0.0.1"),
-        ("::1", "::1"),
-        ("::", "127.0.0.1"),
-    ],
-)
-def test_bind_listens_on_names_and_addresses_of_both_families(loop: str, host: str, dialled: str) -> None:
-    if ":" in host and not socket.has_dualstack_ipv6():
-        pytest.skip("no IPv6 here")
-    sock = sockets.bind(host, 0)
-    assert not sock.getblocking()
-    with serve(lambda request: Response(request.client.encode()), loop=loop, sock=sock):
-        with socket.create_connection((dialled, sock.getsockname()[1])) as client:
-            client.sendall(GET)
-            own = client.getsockname()
-            expected = f"[{own[0]}]:{own[1]}" if ":" in own[0] else f"{own[0]}:{own[1]}"
-            assert client.recv(1000).endswith(f"\r\n\r\n{expected}".encode())
-
-
-def test_the_second_server_on_a_port_is_told_who_holds_it() -> None:
-    with sockets.bind("127.0.0.1", 0) as first:
-        port = first.getsockname()[1]
-        with pytest.raises(BentoMLException, match=f"port {port} on 127.0.0.1 is already in use") as caught:
-            sockets.bind("127.0.0.1", port)
-        assert caught.value.hint.startswith("use another --port, or stop ")
-        if os.path.exists("/proc/net/tcp"):
-            assert f"process {os.getpid()} (" in caught.value.hint
-
-
-def test_a_port_is_free_again_as_soon_as_its_server_is_gone(loop: str) -> None:
-    with serve(hello, loop=loop) as served:
-        client = served.connect()
-        client.send(GET)
-        client.read()
-    sockets.bind(*served.address).close()
-    client.close()
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "message", "hint"),
-    [
-        ("no-such-host.invalid", 3000, "the host 'no-such-host.invalid' has no address", "--host 0.0.0.0"),
-        ("a" * 70, 3000, "has no address", "--host"),
-        ("192.0.2.1", 3000, "192.0.2.1 is not an address of this machine", "--host 0.0.0.0"),
-        ("127.0.0.1", 65536, "65536 is not a port", "0 to 65535"),
-        ("127.0.0.1", -1, "-1 is not a port", "0 to 65535"),
-    ],
-)
-def test_bind_says_what_is_wrong(host: str, port: int, message: str, hint: str) -> None:
-    with pytest.raises(BentoMLException) as caught:
-        sockets.bind(host, port)
-    assert message in caught.value.message
-    assert hint in caught.value.hint
-
-
-def test_a_port_that_needs_more_rights_is_named() -> None:
-    error = sockets._bind_error(PermissionError(errno.EACCES, "Permission denied"), "0.0.0.0", 80)
-    assert str(error) == "port 80 needs more rights than this user has (hint: use a --port above 1023)"
-    error = sockets._bind_error(OSError(errno.EIO, "I/O error"), "0.0.0.0", 80)
-    assert str(error) == "cannot listen on 0.0.0.0:80: I/O error"
-
-
 # Accepting
 
 
@@ -155,7 +82,7 @@ def test_one_client_is_accepted_each_time_the_loop_comes_round(loop: str) -> Non
     event_loop = new_loop(loop)
     accepted = event_loop.run_until_complete(main())
     event_loop.close()
-    assert all(later - earlier <= 1 for earlier, later in zip(accepted, accepted[1:], strict=False))
+    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(accepted))
 
 
 def test_small_answers_are_not_held_back_by_the_kernel(loop: str) -> None:
@@ -354,18 +281,6 @@ def test_clients_that_were_not_accepted_yet_are_served_when_draining(loop: str) 
             assert client.read().body == b"through the gate"
             client.close()
         assert future.result(PATIENCE_S) == 0
-
-
-def test_refusing_new_connections_lets_those_that_connected_be_accepted() -> None:
-    with sockets.bind("127.0.0.1", 0) as sock, socket.create_connection(sock.getsockname()):
-        if not sockets.refuse_new_connections(sock):
-            pytest.skip("this kernel has no socket filters")
-        with socket.socket() as late:
-            late.setblocking(False)
-            assert late.connect_ex(sock.getsockname()) == errno.EINPROGRESS
-            accepted, _ = sock.accept()
-            accepted.close()
-            assert select.select([sock], [late], [], 0.1) == ([], [], [])
 
 
 class Hammer(threading.Thread):

@@ -137,8 +137,8 @@ class Listener:
     # ---
 
     def _accept(self) -> bool:
-        # One each time the loop comes round: where processes share the socket, clients that come in a burst are
-        # spread instead of all landing in one process, and a busy process gets fewer.
+        # One each time the loop comes round: where processes share the socket, clients that come in a burst
+        # are spread instead of all landing in one process, and a busy process gets fewer.
         try:
             client, _ = self._sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):

@@ -214,8 +214,8 @@ class RequestReader:
                 self._refuse_head()
 
     def _count_stray(self, grown_bytes: int) -> None:
-        # Bounds what of a head waits to be measured, and what nobody measures: trailers, chunk extensions. One
-        # piece more than the limit, as the first may begin with the end of an earlier request.
+        # Bounds what of a head waits to be measured, and what nobody measures: trailers and chunk extensions.
+        # One piece more than the limit, as the first may begin with the end of an earlier request.
         self._stray_bytes += grown_bytes
         if self._stray_bytes > self._limits.header_bytes + PIECE_BYTES:
             self._refuse_head()
