@@ -328,9 +328,7 @@ def fuzzed(request: pytest.FixtureRequest) -> object:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(FRAGMENTS, max_size=12))
-def test_any_bytes_in_any_pieces_are_answered_or_the_connection_is_closed(
-    fuzzed: Served, parts: list[bytes]
-) -> None:
+def test_any_bytes_in_any_pieces_are_answered_or_the_connection_is_closed(fuzzed: Served, parts: list[bytes]) -> None:
     with fuzzed.connect() as client:
         try:
             client.send(*parts)

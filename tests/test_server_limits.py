@@ -34,9 +34,7 @@ def test_how_long_each_phase_may_last() -> None:
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhello", {"body_grace_s": 0.1}),
     ],
 )
-def test_a_request_that_does_not_arrive_in_time_is_a_408(
-    loop: str, raw: bytes, limits: dict[str, float]
-) -> None:
+def test_a_request_that_does_not_arrive_in_time_is_a_408(loop: str, raw: bytes, limits: dict[str, float]) -> None:
     with serve(echo, loop=loop, **limits) as served, served.connect() as client:
         client.send(raw)
         answer = client.read()
@@ -81,9 +79,7 @@ def test_a_client_that_reads_nothing_is_cut_off(loop: str, last: bool) -> None:
 
 
 def test_a_client_that_reads_slowly_gets_everything(loop: str) -> None:
-    with serve(
-        lambda request: Response(bytes(5_000_000)), loop=loop, write_stall_s=0.5, linger_s=0.1
-    ) as served:
+    with serve(lambda request: Response(bytes(5_000_000)), loop=loop, write_stall_s=0.5, linger_s=0.1) as served:
         client = served.connect()
         client.send(LAST_GET)
         received = 0

@@ -92,9 +92,7 @@ def test_what_two_servers_could_read_differently_is_refused(loop: str, fields: b
         (b"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ],
 )
-def test_a_malformed_request_is_answered_in_json_and_the_connection_closed(
-    loop: str, raw: bytes, status: int
-) -> None:
+def test_a_malformed_request_is_answered_in_json_and_the_connection_closed(loop: str, raw: bytes, status: int) -> None:
     with serve(echo, loop=loop) as served, served.connect() as client:
         client.send(raw)
         answer = client.read()
@@ -113,10 +111,7 @@ def test_a_body_too_large_is_refused_before_it_is_sent(loop: str) -> None:
         assert (answer.status, answer.body) == (413, b'"the body is larger than 1000 bytes"')
         assert client.is_closed()
         assert served.ask(post(bytes(1000))).status == 200
-        assert (
-            served.ask(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000 + b"1\r\n\r\n").status
-            == 413
-        )
+        assert served.ask(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000 + b"1\r\n\r\n").status == 413
 
 
 def test_a_chunked_body_too_large_is_refused_as_soon_as_it_passes_the_limit(loop: str) -> None:
@@ -194,9 +189,7 @@ def test_a_request_that_asks_for_an_upgrade_is_answered_as_if_it_had_not(loop: s
     ask = b"POST /up?q HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
 
     def handler(request: Request) -> Response:
-        return Response(
-            f"{request.method} {request.path} {request.header(b'upgrade')!r} {request.body!r}".encode()
-        )
+        return Response(f"{request.method} {request.path} {request.header(b'upgrade')!r} {request.body!r}".encode())
 
     for cut in (10, 70, len(ask) + 22, len(ask + body)):
         with serve(handler, loop=loop) as served, served.connect() as client:
