@@ -19,7 +19,9 @@ def test_only_one_module_imports_a_pickle_library() -> None:
 
 
 def test_that_module_is_named_by_few() -> None:
-    users = {relative(path) for path in files() for _, module in imports(path) if module.startswith("bentoml._pickling")}
+    users = {
+        relative(path) for path in files() for _, module in imports(path) if module.startswith("bentoml._pickling")
+    }
     assert users <= {
         "framework.py",
         "lightgbm.py",

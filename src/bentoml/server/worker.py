@@ -17,7 +17,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bentoml import _logging, _metrics, config
+from bentoml._resources import cpu_count, gpu_count
 from bentoml.exceptions import BentoMLException
+from bentoml.runner.runner import Runner
+from bentoml.runner.sizing import DefaultStrategy, resource_request
 from bentoml.server.control import FAILED_TO_START, Channel, Described, Failed, Go, Ready, RunnerFacts, Start
 from bentoml.service.loader import load
 from bentoml.service.service import Service
@@ -100,7 +103,7 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     _metrics.use(Path(start.metrics_dir))
     try:
         service = load(start.identifier, start.working_dir, standalone_load=True)
-        channel.send_blocking(describe(service))
+        channel.send_blocking(describe(service, loaded))
     except Exception as error:  # noqa: BLE001 - the border of a process: the supervisor prints what went wrong
         channel.send_blocking(failure(error))
         return FAILED_TO_START
@@ -111,7 +114,7 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     return _run(live())
 
 
-def describe(service: Service) -> Described:
+def describe(service: Service, loaded: config.LoadedConfig) -> Described:
     """What the plan must know of a service."""
     runners = [
         RunnerFacts(
@@ -120,12 +123,20 @@ def describe(service: Service) -> Described:
             models=[str(model.tag) for model in runner.models],
             model_bytes=sum(model.file_size for model in runner.models),
             resources=list(runner.runnable_class.SUPPORTED_RESOURCES),
-            multi_threading=runner.runnable_class.SUPPORTS_CPU_MULTI_THREADING,
             embedded=runner.embedded,
+            worker_environments=_worker_environments(runner, loaded.runner(runner.name)),
         )
         for runner in service.runners
     ]
     return Described(service=service.name, apis=[api.route for api in service.apis.values()], runners=runners)
+
+
+def _worker_environments(runner: Runner, settings: config.RunnerConfig) -> list[dict[str, str]]:
+    strategy = runner.scheduling_strategy or DefaultStrategy
+    request = resource_request(settings.resources, system_cpus=cpu_count(), system_gpus=gpu_count())
+    each = settings.workers_per_resource
+    count = strategy.get_worker_count(runner.runnable_class, request, each)
+    return [strategy.get_worker_env(runner.runnable_class, request, each, index) for index in range(count)]
 
 
 def failure(error: Exception) -> Failed:
