@@ -1,7 +1,7 @@
 """A Booster's answers for a dense array, without a DMatrix and without the Python around the C function.
 
-For a few rows, `Booster.predict(DMatrix(rows))` spends most of its time on making the DMatrix, `Booster.inplace_predict`
-on describing the array and the answer. Behind the latter stands `XGBoosterPredictFromDense` of XGBoost's C interface,
+For a few rows, `Booster.predict(DMatrix(rows))` spends most of its time on making the DMatrix, `inplace_predict` on
+describing the array and the answer. Behind the latter stands `XGBoosterPredictFromDense` of XGBoost's C interface,
 which takes a pointer. Where its answers would not be those of `Booster.predict`, bit for bit, it is not used.
 """
 
@@ -37,8 +37,8 @@ def dense_predict(xgboost: Any, booster: Any) -> _Answer:
     """A function that answers for an array of shape (n, features), or with None: then the usual way must be taken.
 
     That is so for whatever is no array of numbers with exactly the model's features, and for one with an infinity,
-    which a DMatrix refuses. It is always so for a model with feature names or types, which an array does not have; for `dart`,
-    which rounds otherwise; for linear models; on a GPU; and where the C function is not what it was.
+    which a DMatrix refuses. It is always so for a model with feature names or types, which an array does not have;
+    for `dart`, which rounds otherwise; for linear models; on a GPU; and where the C function is not what it was.
     """
     learner = json.loads(booster.save_config())["learner"]
     if (
@@ -52,7 +52,7 @@ def dense_predict(xgboost: Any, booster: Any) -> _Answer:
         answer = _bound(xgboost, booster)
         if _agrees(xgboost, booster, answer):
             return answer
-    except (AttributeError, TypeError, ctypes.ArgumentError):
+    except (AttributeError, KeyError, TypeError, ctypes.ArgumentError):
         pass  # a private name of xgboost is gone
     return _never
 
@@ -121,5 +121,5 @@ def _agrees(xgboost: Any, booster: Any, answer: _Answer) -> bool:
     assert numpy is not None
     rows = numpy.random.default_rng(0).normal(scale=100.0, size=(3, booster.num_features()))
     rows[1, ::2], rows[2] = numpy.nan, 0.0
-    mine, expected = answer(rows), booster.predict(xgboost.DMatrix(rows))
+    mine, expected = answer(rows), booster.predict(xgboost.DMatrix(rows, nthread=1))
     return mine is not None and mine.dtype == expected.dtype and numpy.array_equal(mine, expected, equal_nan=True)

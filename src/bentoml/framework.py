@@ -4,8 +4,8 @@
     load_model ─► verify ─► versions ─► read
     to_runner ──► get_runnable;  in each worker: verify ─► versions ─► read ─► prepare ─► method
 
-A library is one file with one subclass, which writes options_of, write and read, and prepare and method where the defaults
-do not do. `bentoml.testing.check_framework` is their contract.
+A library is one file with one subclass, which writes options_of, write and read, and where the defaults do not do,
+prepare and method. `bentoml.testing.check_framework` is their contract.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ class Framework(abc.ABC):
 
         Raises:
             NotFound: another module saved the model.
-            InvalidArgument: the option `partial_kwargs` names a method that has no signature.
+            InvalidArgument: it has no signatures, or its option `partial_kwargs` names a method without one.
         """
         own = self._own(model)
 
