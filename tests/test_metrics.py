@@ -92,9 +92,7 @@ def sample(text: bytes, name: str, **labels: str) -> float | None:
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
-    return subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 # --- the text --------------------------------------------------------------------------------------------
@@ -126,9 +124,7 @@ def test_without_metrics_the_text_is_empty() -> None:
 
 @settings(max_examples=60)
 @given(value=st.text(max_size=8), other=st.text(max_size=8), documentation=st.text(max_size=12))
-def test_any_label_value_and_help_text_comes_back_from_the_text(
-    value: str, other: str, documentation: str
-) -> None:
+def test_any_label_value_and_help_text_comes_back_from_the_text(value: str, other: str, documentation: str) -> None:
     registry = Registry()
     registry.counter("c", documentation, ["x", "y"]).labels(value, other).inc()
     samples, _, helps = parse(registry.generate_latest())
@@ -182,10 +178,7 @@ def test_a_bucket_holds_all_that_is_not_above_its_bound(bounds: list[float], amo
 def test_a_full_name_has_its_prefixes_its_unit_and_total() -> None:
     full = _metrics.declare("counter", "uptime_total", "", namespace="a", subsystem="b", unit="seconds")
     assert full.name == "a_b_uptime_seconds_total"
-    assert (
-        _metrics.declare("gauge", "wait_seconds", "", unit="seconds", multiprocess_mode="sum").name
-        == "wait_seconds"
-    )
+    assert _metrics.declare("gauge", "wait_seconds", "", unit="seconds", multiprocess_mode="sum").name == "wait_seconds"
 
 
 def test_the_same_declaration_is_the_same_metric() -> None:
@@ -518,9 +511,7 @@ def test_series_that_find_no_room_stay_in_their_process_and_are_logged_once(
     assert "all 8192 values are in use (hint: give labels few distinct values" in caplog.text
 
 
-def test_a_full_disk_keeps_a_new_series_in_its_process(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_disk_keeps_a_new_series_in_its_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this platform has no /dev/full")
     registry = Registry(tmp_path)
@@ -727,9 +718,7 @@ def test_parsed_families_come_from_prometheus_client_or_say_what_to_install() ->
             metrics.text_string_to_metric_families()
 
 
-@pytest.mark.parametrize(
-    "name", ["REGISTRY", "CollectorRegistry", "push_to_gateway", "start_http_server", "Info"]
-)
+@pytest.mark.parametrize("name", ["REGISTRY", "CollectorRegistry", "push_to_gateway", "start_http_server", "Info"])
 def test_what_cannot_be_shared_is_refused_with_a_reason(name: str) -> None:
     with pytest.raises(NotImplementedError, match=rf"bentoml\.metrics has no '{name}': .+"):
         getattr(metrics, name)
