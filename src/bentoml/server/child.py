@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from bentoml._process import ProcessSpec
 from bentoml.server.control import Channel, Described, Failed, FromWorker, Go, Ready, Start
 
-__all__ = ["WorkerProcess"]
+__all__ = ["Child"]
 
 #: The module that each kind of worker runs.
 _MODULES = {"api_server": "bentoml.server.api_worker", "runner": "bentoml.server.runner_worker"}
 
 
-class WorkerProcess:
+class Child:
     """A child process and its control channel.
 
     Attributes:
