@@ -30,6 +30,9 @@ _CONFIG = json.dumps(
     }
 ).encode()
 
+#: NumPy's array interface, of which XGBoost reads the text form: address, rows, columns.
+_ARRAY = b'{"data":[%d,true],"shape":[%d,%d],"typestr":"<f4","version":3}'
+
 _Answer = Callable[[Any], Any]
 
 
@@ -76,16 +79,9 @@ def _bound(xgboost: Any, booster: Any) -> _Answer:
         ctypes.c_uint64,
         ctypes.POINTER(ctypes.c_float),
     )
-    function.restype = ctypes.c_int
-    function.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_char_p,
-        ctypes.c_char_p,
-        ctypes.c_void_p,
-        ctypes.POINTER(shape_type),
-        ctypes.POINTER(dims_type),
-        ctypes.POINTER(values_type),
-    ]
+    inputs = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p]
+    outputs = [ctypes.POINTER(kind) for kind in (shape_type, dims_type, values_type)]
+    function.restype, function.argtypes = ctypes.c_int, inputs + outputs
     byref, string_at, frombuffer = ctypes.byref, ctypes.string_at, numpy.frombuffer
 
     def answer(data: Any) -> Any:
@@ -94,18 +90,9 @@ def _bound(xgboost: Any, booster: Any) -> _Answer:
         rows = contiguous(data, dtype=float32)
         if not len(rows) or isinf(rows).any():
             return None
-        described = b'{"data":[%d,true],"shape":[%d,%d],"typestr":"<f4","version":3}'
+        described = _ARRAY % (rows.ctypes.data, len(rows), features)
         shape, dims, values = shape_type(), dims_type(), values_type()
-        failed = function(
-            handle,
-            described % (rows.ctypes.data, len(rows), features),
-            _CONFIG,
-            None,
-            byref(shape),
-            byref(dims),
-            byref(values),
-        )
-        if failed:
+        if function(handle, described, _CONFIG, None, byref(shape), byref(dims), byref(values)):
             return None  # the usual way fails too, and says why
         sizes = shape[: dims.value]
         # Copied, as the memory belongs to the library, which uses it again for this thread's next call.

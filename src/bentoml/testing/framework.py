@@ -92,7 +92,7 @@ def check_framework(
             for answer, wanted in zip(answers, expected[name.split()[0]], strict=True):
                 _check_equal(answer, wanted, rtol, f"a runner's {name}")
 
-        _check_refusals(module, model, saved, wrong)
+        _check_refusals(module, model, wrong)
         _check_spoiled(module, saved)
 
 
@@ -156,14 +156,14 @@ def _served(saved: Model, methods: Sequence[str], inputs: Sequence[Any]) -> dict
     return answers
 
 
-def _check_refusals(module: ModuleType, model: Any, saved: Model, wrong: Any) -> None:
+def _check_refusals(module: ModuleType, model: Any, wrong: Any) -> None:
     before = models.list()
     if wrong is not None:
         kind = type(wrong).__name__
-        error = _raised((TypeError,), lambda: module.save_model(_NAME, wrong), f"a model of the type {kind}")
+        error = _raised(TypeError, lambda: module.save_model(_NAME, wrong), f"a model of the type {kind}")
         assert kind in str(error), f"the error for a wrong type does not name {kind}: {error}"
     error = _raised(
-        (InvalidArgument,),
+        InvalidArgument,
         lambda: module.save_model(_NAME, model, signatures={"no_such_method": {}}),
         "a signature that is no method of the model",
     )
@@ -174,7 +174,7 @@ def _check_refusals(module: ModuleType, model: Any, saved: Model, wrong: Any) ->
         Path(foreign.path_of("file.txt")).write_text("")
     text = f"Model {foreign.tag} was saved with module some.where_else, "
     for function in (module.get, module.load_model):
-        error = _raised((NotFound,), functools.partial(function, foreign.tag), "another module's model")
+        error = _raised(NotFound, functools.partial(function, foreign.tag), "another module's model")
         assert str(error).startswith(text), f"the error for another module's model must begin {text!r}: {error}"
 
 
@@ -187,20 +187,20 @@ def _check_spoiled(module: ModuleType, saved: Model) -> None:
         path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
         fresh = models.get(saved.tag)
         for load in (functools.partial(module.load_model, saved.tag), fresh.to_runner().make_runnable):
-            error = _raised((CorruptedItem,), load, f"{path.name} with a changed byte")
+            error = _raised(CorruptedItem, load, f"{path.name} with a changed byte")
             assert path.name in str(error), f"the error for a changed byte does not name {path.name}: {error}"
         path.write_bytes(content)
     module.load_model(saved.tag)
 
 
-def _raised(kinds: tuple[type[Exception], ...], function: Callable[[], Any], what: str) -> Exception:
+def _raised(kind: type[Exception], function: Callable[[], Any], what: str) -> Exception:
     try:
         function()
-    except kinds as error:
+    except kind as error:
         return error
     except (BentoMLException, TypeError, ValueError) as error:
-        raise AssertionError(f"{what} raised {type(error).__name__} instead of {kinds[0].__name__}: {error}") from error
-    raise AssertionError(f"{what} was taken; it must raise {kinds[0].__name__}")
+        raise AssertionError(f"{what} raised {type(error).__name__} instead of {kind.__name__}: {error}") from error
+    raise AssertionError(f"{what} was taken; it must raise {kind.__name__}")
 
 
 def _check_equal(answer: Any, expected: Any, rtol: float, what: str) -> None:
