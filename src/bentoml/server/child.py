@@ -103,7 +103,12 @@ async def _exit_notice(pid: int) -> None:
         return
     loop = asyncio.get_running_loop()
     done = loop.create_future()
-    loop.add_reader(fd, lambda: done.done() or done.set_result(None))
+
+    def notice() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    loop.add_reader(fd, notice)
     try:
         await done
     finally:
