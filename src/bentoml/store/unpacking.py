@@ -74,7 +74,7 @@ def unpack(source: Path, into: Path, *, input_format: str | None = None, progres
             entries = _zip_entries(raw) if is_zip else _tar_entries(raw, head, where, allowed)
             _write_all(_metered(entries, raw, source.stat().st_size, progress), into, where, allowed)
     except _DAMAGED as error:
-        raise BentoMLException(f"{where} cannot be read: {error or type(error).__name__}", hint=_HINT) from error
+        raise BentoMLException(f"{where} cannot be read: {str(error) or type(error).__name__}", hint=_HINT) from error
     except OSError as error:
         # The decompressors report damage as an OSError without a number; a number is the file system speaking.
         if error.errno is None:
@@ -184,7 +184,7 @@ def _zip_entries(raw: IO[bytes]) -> Iterator[_Entry]:
         for info in archive.infolist():
             # Zip files made on Windows or by libraries have no Unix mode.
             mode = info.external_attr >> 16
-            kind = _kind_of(mode) if stat.S_IFMT(mode) else "folder" if info.is_dir() else "file"
+            kind = _kind_of(mode) if stat.S_IFMT(mode) else "folder" if info.orig_filename.endswith("/") else "file"
             if info.flag_bits & 1:
                 kind = "encrypted file"
             elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
