@@ -5,13 +5,14 @@ Usage: python train.py [--not-batchable]
 
 import sys
 
-import bentoml
 import numpy as np
 import xgboost as xgb
 from data import load
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
+
+import bentoml
 
 PARAMETERS = {
     "objective": "binary:logistic",
@@ -52,10 +53,11 @@ def main() -> None:
 class Progress(xgb.callback.TrainingCallback):
     """One line that grows as the boosting rounds go by."""
 
-    def after_iteration(self, model, epoch: int, evals_log) -> bool:  # noqa: ANN001
+    def after_iteration(self, model, epoch: int, evals_log) -> bool:
         done = (epoch + 1) / ROUNDS
         end = "\n" if epoch + 1 == ROUNDS else "\r"
-        print(f"training [{'#' * round(30 * done):<30}] {epoch + 1:>3}/{ROUNDS} rounds", end=end, flush=True)
+        if sys.stdout.isatty() or epoch + 1 == ROUNDS:
+            print(f"training [{'#' * round(30 * done):<30}] {epoch + 1:>3}/{ROUNDS} rounds", end=end, flush=True)
         return False
 
 

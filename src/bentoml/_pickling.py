@@ -1,13 +1,15 @@
-"""The one module that reads or writes pickles: only files of the store whose digests were verified come here.
+"""The one module that reads or writes pickles: verified files of the store, and values between our own processes.
 
 A pickle is a program. Whoever calls `load_*` has verified the file against the digests of the stored item, or got it
-from a store on this machine that this user wrote. Nothing that arrived over a network may be passed in; a test fails
-when pickle, cloudpickle or joblib is imported anywhere else.
+from a store on this machine that this user wrote; whoever calls `loads_oob` has checked that the peer is a process of
+this server. Nothing that arrived over a network may be passed in; a test fails when pickle, cloudpickle or joblib is
+imported anywhere else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +17,15 @@ from typing import Any
 
 from bentoml._importing import require
 
-__all__ = ["by_value", "dump_cloudpickle", "dump_joblib", "load_cloudpickle", "load_joblib"]
+__all__ = [
+    "by_value",
+    "dump_cloudpickle",
+    "dump_joblib",
+    "dumps_oob",
+    "load_cloudpickle",
+    "load_joblib",
+    "loads_oob",
+]
 
 
 @contextlib.contextmanager
@@ -58,3 +68,15 @@ def dump_joblib(value: Any, path: Path) -> None:
 def load_joblib(path: Path) -> Any:
     """Read what `dump_joblib` wrote."""
     return require("joblib", install="scikit-learn", what="this model format").load(path)
+
+
+def dumps_oob(value: Any) -> tuple[bytes, list[memoryview]]:
+    """A value for another process of this server: the pickle, and its large buffers apart and uncopied."""
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return data, [buffer.raw() for buffer in buffers]
+
+
+def loads_oob(data: bytes | memoryview, buffers: Sequence[memoryview]) -> Any:
+    """Read what `dumps_oob` wrote; the caller vouches for the sender."""
+    return pickle.loads(data, buffers=buffers)

@@ -204,6 +204,11 @@ class Engine:
         finally:
             produced.close()
 
+    def is_streaming(self, method: str) -> bool:
+        """Whether the method yields its results."""
+        function = inspect.unwrap(self._function(method))
+        return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
     def _function(self, method: str) -> Callable[..., Any]:
         try:
             return self._functions[method]

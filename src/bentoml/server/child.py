@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from bentoml._process import ProcessSpec
 from bentoml.server.control import Channel, Described, Failed, FromWorker, Go, Ready, Start
 
-__all__ = ["WorkerProcess"]
+__all__ = ["Child"]
 
 #: The module that each kind of worker runs.
 _MODULES = {"api_server": "bentoml.server.api_worker", "runner": "bentoml.server.runner_worker"}
 
 
-class WorkerProcess:
+class Child:
     """A child process and its control channel.
 
     Attributes:
@@ -103,7 +103,12 @@ async def _exit_notice(pid: int) -> None:
         return
     loop = asyncio.get_running_loop()
     done = loop.create_future()
-    loop.add_reader(fd, lambda: done.done() or done.set_result(None))
+
+    def notice() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    loop.add_reader(fd, notice)
     try:
         await done
     finally:

@@ -1,0 +1,209 @@
+"""Values as bytes between our own processes: msgpack for what is plain, raw buffers for arrays, pickle for the rest.
+
+    value ──pack──► (plain tree, buffers) ──frame──► head, lengths, tree, buffers ──unframe──► value
+
+An array is its bytes: neither side copies it, and the receiver uses it in the memory that it arrived in. A pickle
+travels only where both ends are processes of one server: on a socket in a folder of mode 0700 whose peer has our uid.
+Everything that is decoded is checked before memory is taken for it, whoever sent it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from bentoml._importing import loaded, require
+from bentoml._pickling import dumps_oob, loads_oob
+from bentoml.exceptions import BentoMLException
+
+__all__ = ["HEAD", "FrameError", "frame", "frame_lengths", "pack", "unframe", "unpack"]
+
+#: magic, version, number of buffers, length of the tree in bytes.
+HEAD = struct.Struct("<4sHHQ")
+MAGIC = b"mkwf"
+VERSION = 1
+#: One frame carries the calls of one turn of an event loop; each call has a few buffers.
+MAX_BUFFERS = 65_535
+#: The tree holds no arrays; text and small values only.
+MAX_TREE_BYTES = 256 * 1024 * 1024
+#: All buffers of one frame together.
+MAX_FRAME_BYTES = 8 * 1024**3
+#: Arrays begin at multiples of this, so that the receiver can use them where they lie.
+ALIGNMENT_BYTES = 64
+
+#: Booleans, integers, floats, complex, bytes, text, times: whatever is its bytes. No objects, no structures.
+_DTYPE = re.compile(r"[<>|=]?[biufcSUmM?][0-9]{0,9}(\[[0-9]{0,4}[a-zA-Zμ]{1,2}\])?")
+
+_PLAIN, _ARRAY, _LIST, _TUPLE, _DICT, _PICKLE, _SCALAR = range(7)
+_SCALARS = (bool, float, str, bytes, type(None))
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder()
+
+
+class FrameError(BentoMLException):
+    """Bytes that are no frame, or a frame that asks for more than it may."""
+
+
+def pack(value: Any, buffers: list[Any]) -> list[Any]:
+    """The value as a tree of plain values; its arrays are appended to `buffers` uncopied."""
+    kind = type(value)
+    if kind in _SCALARS or (kind is int and -(2**63) <= value < 2**63):
+        return [_PLAIN, value]
+    if kind is list:
+        return [_LIST, [pack(item, buffers) for item in value]]
+    if kind is tuple:
+        return [_TUPLE, [pack(item, buffers) for item in value]]
+    if kind is dict and all(type(key) is str for key in value):
+        return [_DICT, {key: pack(item, buffers) for key, item in value.items()}]
+    numpy = loaded("numpy")
+    if numpy is not None:
+        if kind is numpy.ndarray and not value.dtype.hasobject and value.dtype.names is None:
+            array = numpy.ascontiguousarray(value)
+            buffers.append(array.reshape(-1).view(numpy.uint8).data if array.size else b"")
+            return [_ARRAY, value.dtype.str, list(value.shape), len(buffers) - 1]
+        if isinstance(value, numpy.generic) and not value.dtype.hasobject and value.dtype.names is None:
+            return [_SCALAR, *pack(numpy.asarray(value), buffers)[1:]]
+    pickled, out_of_band = dumps_oob(value)
+    first = len(buffers)
+    buffers.append(pickled)
+    buffers.extend(out_of_band)
+    return [_PICKLE, first, len(out_of_band)]
+
+
+def unpack(tree: Any, buffers: Sequence[memoryview], *, trusted: bool) -> Any:
+    """The value that `pack` was given.
+
+    Args:
+        trusted: whether the sender is a process of this server; pickles of any other are refused.
+
+    Raises:
+        FrameError: the tree is none of ours, or does not fit its buffers.
+    """
+    try:
+        return _unpack(tree, buffers, trusted)
+    except FrameError:
+        raise
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise FrameError(f"a value of the frame cannot be decoded: {error}") from error
+
+
+def _unpack(tree: Any, buffers: Sequence[memoryview], trusted: bool) -> Any:
+    kind = tree[0]
+    if kind == _PLAIN:
+        return tree[1]
+    if kind == _ARRAY:
+        return _array(tree[1], tree[2], _buffer(buffers, tree[3]))
+    if kind == _LIST:
+        return [_unpack(item, buffers, trusted) for item in tree[1]]
+    if kind == _TUPLE:
+        return tuple(_unpack(item, buffers, trusted) for item in tree[1])
+    if kind == _DICT:
+        return {key: _unpack(item, buffers, trusted) for key, item in tree[1].items()}
+    if kind == _SCALAR:
+        return _array(tree[1], tree[2], _buffer(buffers, tree[3]))[()]
+    if kind == _PICKLE:
+        if not trusted:
+            raise FrameError("a pickle came from a peer that is not a process of this server")
+        first, count = tree[1], tree[2]
+        pickled = _buffer(buffers, first)
+        return loads_oob(pickled, [_buffer(buffers, first + 1 + index) for index in range(count)])
+    raise FrameError(f"unknown kind of value {kind!r}")
+
+
+def _buffer(buffers: Sequence[memoryview], index: Any) -> memoryview:
+    if type(index) is not int or not 0 <= index < len(buffers):
+        raise FrameError(f"the frame has no buffer {index!r}")
+    return buffers[index]
+
+
+def _array(dtype_text: Any, shape: Any, buffer: memoryview) -> Any:
+    if not isinstance(dtype_text, str) or not _DTYPE.fullmatch(dtype_text):
+        raise FrameError(f"the dtype {dtype_text!r} cannot be sent")
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise FrameError(f"the shape {shape!r} is none")
+    numpy = require("numpy", what="this service")
+    dtype = numpy.dtype(dtype_text)
+    if math.prod(shape) * dtype.itemsize != len(buffer):
+        raise FrameError(f"{len(buffer)} bytes are not an array of dtype {dtype_text} and shape {shape}")
+    return numpy.frombuffer(buffer, dtype=dtype).reshape(shape)
+
+
+def frame(tree: Any, buffers: Sequence[Any]) -> list[Any]:
+    """The parts of a frame, to be written one after the other: head with lengths, tree, padded buffers.
+
+    Raises:
+        FrameError: the frame would be larger than a receiver takes.
+    """
+    if len(buffers) > MAX_BUFFERS:
+        raise FrameError(f"a frame may have {MAX_BUFFERS} buffers, this one has {len(buffers)}")
+    body = _encoder.encode(tree)
+    lengths = [len(memoryview(buffer).cast("B")) for buffer in buffers]
+    head = HEAD.pack(MAGIC, VERSION, len(buffers), len(body)) + struct.pack(f"<{len(lengths)}Q", *lengths)
+    position = len(head) + len(body)
+    if len(body) > MAX_TREE_BYTES or position + sum(lengths) > MAX_FRAME_BYTES:
+        raise FrameError(f"a frame may have {MAX_FRAME_BYTES} bytes")
+    parts: list[Any] = [head + body]
+    for buffer, length in zip(buffers, lengths, strict=True):
+        padding = -position % ALIGNMENT_BYTES
+        if padding:
+            parts.append(bytes(padding))
+        parts.append(buffer)
+        position += padding + length
+    return parts
+
+
+def frame_lengths(head: bytes | memoryview) -> tuple[int, int]:
+    """(bytes of buffer lengths, bytes of the tree) that follow a head.
+
+    Raises:
+        FrameError: these bytes are no head of ours.
+    """
+    magic, version, count, tree_bytes = HEAD.unpack(head)
+    if magic != MAGIC or version != VERSION:
+        raise FrameError("the peer does not speak this protocol")
+    if tree_bytes > MAX_TREE_BYTES:
+        raise FrameError(f"the frame announces a tree of {tree_bytes} bytes; {MAX_TREE_BYTES} are allowed")
+    return 8 * count, tree_bytes
+
+
+def frame_size(head: bytes | memoryview, lengths: bytes | memoryview) -> int:
+    """Bytes of a whole frame, from its head and its buffer lengths.
+
+    Raises:
+        FrameError: it is larger than a receiver takes.
+    """
+    lengths_bytes, tree_bytes = frame_lengths(head)
+    position = HEAD.size + lengths_bytes + tree_bytes
+    for length in struct.unpack(f"<{lengths_bytes // 8}Q", lengths):
+        position += -position % ALIGNMENT_BYTES + length
+        if position > MAX_FRAME_BYTES:
+            raise FrameError(f"the frame announces more than {MAX_FRAME_BYTES} bytes")
+    return position
+
+
+def unframe(data: memoryview) -> tuple[Any, list[memoryview]]:
+    """The tree and the buffers of one whole frame; the buffers are views into `data`.
+
+    Raises:
+        FrameError: the frame does not decode.
+    """
+    lengths_bytes, tree_bytes = frame_lengths(data[: HEAD.size])
+    lengths = struct.unpack(f"<{lengths_bytes // 8}Q", data[HEAD.size : HEAD.size + lengths_bytes])
+    position = HEAD.size + lengths_bytes
+    try:
+        tree = _decoder.decode(data[position : position + tree_bytes])
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise FrameError(f"the tree of a frame cannot be decoded: {error}") from error
+    position += tree_bytes
+    buffers = []
+    for length in lengths:
+        position += -position % ALIGNMENT_BYTES
+        buffers.append(data[position : position + length])
+        position += length
+    return tree, buffers

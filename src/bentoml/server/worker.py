@@ -1,0 +1,173 @@
+"""What every worker process does: hear who it is, import the service, say what it found, work until told to stop.
+
+supervisor ── Start ──► import the service ── Described ──► supervisor ── Go ──► the worker's own part ── Ready ──►
+SIGTERM, or the supervisor is gone ──► the worker's own end ──► exit 0
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from bentoml import _logging, _metrics, config
+from bentoml._resources import cpu_count, gpu_count
+from bentoml.exceptions import BentoMLException
+from bentoml.runner.runner import Runner
+from bentoml.runner.sizing import DefaultStrategy, resource_request
+from bentoml.server.control import FAILED_TO_START, Channel, Described, Failed, Go, Ready, RunnerFacts, Start
+from bentoml.service.loader import load
+from bentoml.service.service import Service
+
+__all__ = ["Worker", "run_worker"]
+
+#: How long a thread may hold the interpreter lock while another waits for it, in seconds. A model call in a thread
+#: needs the lock for a moment to hand back its result; Python's 5 ms would be most of its latency.
+SWITCH_INTERVAL_S = 0.0005
+#: How old a sampled gauge may be, in seconds; scrapes come every 15 or so.
+SAMPLE_INTERVAL_S = 1.0
+
+
+class Worker:
+    """A worker process; a kind of worker writes `begin` and `end`.
+
+    Attributes:
+        stopping: set when the worker shall finish what it has and end.
+    """
+
+    def __init__(self, service: Service, loaded: config.LoadedConfig, start: Start) -> None:
+        self.service = service
+        self.loaded = loaded
+        self.start = start
+        self.stopping = asyncio.Event()
+
+    async def begin(self, go: Go) -> Callable[[], None]:
+        """Load what is needed; returns what opens the door, which is called when nothing can go wrong any more."""
+        raise NotImplementedError
+
+    async def end(self) -> None:
+        """Finish what is in flight and close."""
+        raise NotImplementedError
+
+    async def run(self, channel: Channel, started_s: float) -> int:
+        """The life of the worker after it has described its service; its exit code."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stopping.set)
+        await channel.open()
+        go = await channel.receive()
+        if go is None:
+            return 0
+        try:
+            open_door = await self.begin(go)
+        except Exception as error:  # noqa: BLE001 - a model that cannot be loaded, a hook that fails: told, then out
+            channel.send(failure(error))
+            await channel.close()
+            return FAILED_TO_START
+        _settle()
+        open_door()
+        channel.send(Ready(seconds=time.monotonic() - started_s))
+        background: list[asyncio.Task[None]] = [
+            asyncio.create_task(self._until_orphaned(channel)),
+            asyncio.create_task(_sample_gauges()),
+        ]
+        await self.stopping.wait()
+        for task in background:
+            task.cancel()
+        await self.end()
+        return 0
+
+    async def _until_orphaned(self, channel: Channel) -> None:
+        """Stop when the supervisor is gone: nobody would ever stop this worker."""
+        while await channel.receive() is not None:
+            pass
+        self.stopping.set()
+
+
+def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) -> int:
+    """Run the worker whose control socket has the file descriptor in `sys.argv[1]`; its exit code."""
+    started_s = time.monotonic()
+    # Ctrl-C reaches the whole process group; the supervisor decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])), Start | Go)
+    start = channel.receive_blocking()
+    if start is None:
+        return 0
+    _logging.configure(start.name, level=start.log_level)
+    loaded = config.LoadedConfig(start.config, start.origins)
+    config.use(loaded)
+    _metrics.use(Path(start.metrics_dir))
+    try:
+        service = load(start.identifier, start.working_dir, standalone_load=True)
+        channel.send_blocking(describe(service, loaded))
+    except Exception as error:  # noqa: BLE001 - the border of a process: the supervisor prints what went wrong
+        channel.send_blocking(failure(error))
+        return FAILED_TO_START
+
+    async def live() -> int:
+        return await kind(service, loaded, start).run(channel, started_s)
+
+    return _run(live())
+
+
+def describe(service: Service, loaded: config.LoadedConfig) -> Described:
+    """What the plan must know of a service."""
+    runners = [
+        RunnerFacts(
+            name=runner.name,
+            runnable=runner.runnable_class.__name__,
+            models=[str(model.tag) for model in runner.models],
+            model_bytes=sum(model.file_size for model in runner.models),
+            resources=list(runner.runnable_class.SUPPORTED_RESOURCES),
+            embedded=runner.embedded,
+            worker_environments=_worker_environments(runner, loaded.runner(runner.name)),
+        )
+        for runner in service.runners
+    ]
+    return Described(service=service.name, apis=[api.route for api in service.apis.values()], runners=runners)
+
+
+def _worker_environments(runner: Runner, settings: config.RunnerConfig) -> list[dict[str, str]]:
+    strategy = runner.scheduling_strategy or DefaultStrategy
+    request = resource_request(settings.resources, system_cpus=cpu_count(), system_gpus=gpu_count())
+    each = settings.workers_per_resource
+    count = strategy.get_worker_count(runner.runnable_class, request, each)
+    return [strategy.get_worker_env(runner.runnable_class, request, each, index) for index in range(count)]
+
+
+def failure(error: Exception) -> Failed:
+    """Why a worker cannot start, for a human."""
+    known = isinstance(error, BentoMLException)
+    message = str(error) if known else f"{type(error).__name__}: {error}"
+    return Failed(message=message, details="".join(traceback.format_exception(error)))
+
+
+def _run(life: Awaitable[int]) -> int:
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.run(life)  # type: ignore[arg-type]  # a coroutine
+    code: int = uvloop.run(life)
+    return code
+
+
+async def _sample_gauges() -> None:
+    """Refresh what is sampled, so that a scrape that another worker answers shows this one's queues as well."""
+    while True:
+        _metrics.DEFAULT.sample()
+        await asyncio.sleep(SAMPLE_INTERVAL_S)
+
+
+def _settle() -> None:
+    """What was made until now lives as long as the process: the garbage collector need never look at it again.
+
+    Without this each full collection walks over every object of every imported library, and stops all requests for
+    tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
