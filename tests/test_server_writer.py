@@ -55,9 +55,7 @@ def test_the_first_chunk_is_sent_before_the_second_is_made(loop: str) -> None:
         assert list(received) == [b"second"]
 
 
-def test_a_stream_that_fails_when_it_is_cancelled_does_no_harm(
-    loop: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_stream_that_fails_when_it_is_cancelled_does_no_harm(loop: str, caplog: pytest.LogCaptureFixture) -> None:
     begun, ended = threading.Event(), threading.Event()
 
     async def chunks() -> AsyncIterator[bytes]:
