@@ -110,8 +110,9 @@ def table(results: dict) -> str:
     for name, system in results["systems"].items():
         for count, sample in system["load"].items():
             lines.append(
-                f"| {name} | {count} | {sample['requests_per_s']:,.0f} | {sample['p50_ms']:.2f} | {sample['p99_ms']:.2f} "
-                f"| {sample['errors']} | {sample['cpu_s_per_1000']:.3f} | {system['memory_mib']} | {system['cold_start_s']:.1f} |"
+                f"| {name} | {count} | {sample['requests_per_s']:,.0f} | {sample['p50_ms']:.2f} "
+                f"| {sample['p99_ms']:.2f} | {sample['errors']} | {sample['cpu_s_per_1000']:.3f} "
+                f"| {system['memory_mib']} | {system['cold_start_s']:.1f} |"
             )
     return "\n".join(lines)
 

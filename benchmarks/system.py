@@ -51,23 +51,13 @@ SYSTEMS = {
         System(
             "FastAPI",
             "fastapi",
-            (
-                "uvicorn",
-                "fastapi_app:app",
-                "--workers",
-                "2",
-                "--no-access-log",
-                "--log-level",
-                "warning",
-                "--port",
-                "{port}",
-            ),
+            ("uvicorn", "fastapi_app:app", "--workers=2", "--no-access-log", "--log-level=warning", "--port={port}"),
             {"OMP_NUM_THREADS": "1"},
         ),
         System(
             "BentoML 1.0.7",
             "bentoml-1.0.7",
-            ("bentoml", "serve", "service_async:svc", "--production", "--port", "{port}"),
+            ("bentoml", "serve", "service_async:svc", "--production", "--port={port}"),
         ),
         System("mosec", "mosec", ("python", "mosec_app.py", "--port", "{port}"), {"OMP_NUM_THREADS": "1"}),
     )

@@ -104,10 +104,11 @@ def delete(targets: tuple[str, ...], yes: bool) -> None:
     """
     from bentoml import models as store
 
+    named = [text.strip() for target in targets for text in target.split(",") if text.strip()]
+    if not named:
+        raise CLIException("no model is named", hint="name a tag, as in iris:latest")
     # All are found before any is removed: a mistyped target leaves everything as it was.
-    doomed = dict.fromkeys(
-        tag for target in targets for text in target.split(",") if text for tag in _versions_of(_tag(text))
-    )
+    doomed = dict.fromkeys(tag for text in named for tag in _versions_of(_tag(text)))
     for tag in doomed:
         if yes or _confirmed(f"delete model {tag}?"):
             store.delete(tag)

@@ -10,6 +10,7 @@ calls `check` of all connections, which compares the time spent in the present p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -126,7 +127,8 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the client and cancel its handler."""
-        if self._answering or self._transport.get_write_buffer_size():
+        unfinished = self._answering or self._transport.get_write_buffer_size()
+        if unfinished and not self._transport.is_closing():
             # A reset, because after a plain close half an answer could pass for a whole one.
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -292,8 +294,9 @@ class Connection(asyncio.Protocol):
         self._reader.requests.clear()
         if self._reading_paused:
             self._transport.resume_reading()
+        # Closing while the client is still sending would be a reset, which destroys the answer.
         if self._transport.can_write_eof():
-            # Not a close: if the client is still sending, that would be a reset, which destroys the answer.
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the client is gone, as we shall be told
+                self._transport.write_eof()
         else:  # TLS
             self._transport.close()
