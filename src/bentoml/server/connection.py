@@ -267,11 +267,7 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             self.abort()
             raise
-<<<<<<< HEAD
-        except Exception:  # the border of a request; the answer has begun, so that only the cut tells the client
-=======
         except Exception:  # the border of a request; its answer has begun, so that a cut must tell the client
->>>>>>> wt-http
             logger.exception("the answer to %s %s broke off", self._request.method, self._request.path)
             self.abort()
         else:
