@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 
@@ -52,6 +53,28 @@ def test_the_first_chunk_is_sent_before_the_second_is_made(loop: str) -> None:
         assert next(received) == b"first"
         go_on.set()
         assert list(received) == [b"second"]
+
+
+def test_a_stream_that_fails_when_it_is_cancelled_does_no_harm(loop: str, caplog: pytest.LogCaptureFixture) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        try:
+            yield b"some"
+            begun.set()
+            await asyncio.sleep(PATIENCE_S)
+        finally:
+            ended.set()
+            raise RuntimeError("at the end")
+
+    with serve(lambda request: Response(chunks()), loop=loop) as served:
+        client = served.connect()
+        client.send(GET)
+        assert begun.wait(PATIENCE_S)
+        client.reset()
+        assert ended.wait(PATIENCE_S)
+        served.call(lambda: None)
+    assert "at the end" in caplog.text
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])

@@ -27,9 +27,15 @@ def model_runnable(record: Model, load: Load, *, resources: tuple[str, ...], mul
     """The class of which a runner's workers make one instance each.
 
     Raises:
-        InvalidArgument: the option `partial_kwargs` has the wrong form or names a method that has no signature.
+        InvalidArgument: the record has no signatures, or its option `partial_kwargs` has the wrong form or names a
+            method that has no signature.
     """
     signatures = record.info.signatures
+    if not signatures:
+        raise InvalidArgument(
+            f"{record} was saved without signatures, so a runner has nothing to call",
+            hint='save it again with the methods to serve: signatures={"method": {"batchable": True}}',
+        )
     bound = _partial_kwargs(record)
 
     class ModelRunnable(Runnable):

@@ -1,7 +1,7 @@
 """A Booster's answers for a dense array, without a DMatrix and without the Python around the C function.
 
-For a few rows, `Booster.predict(DMatrix(rows))` spends most of its time on making the DMatrix, `Booster.inplace_predict`
-on describing the array and the answer. Behind the latter stands `XGBoosterPredictFromDense` of XGBoost's C interface,
+For a few rows, `Booster.predict(DMatrix(rows))` spends most of its time on making the DMatrix, `inplace_predict` on
+describing the array and the answer. Behind the latter stands `XGBoosterPredictFromDense` of XGBoost's C interface,
 which takes a pointer. Where its answers would not be those of `Booster.predict`, bit for bit, it is not used.
 """
 
@@ -30,6 +30,9 @@ _CONFIG = json.dumps(
     }
 ).encode()
 
+#: NumPy's array interface, of which XGBoost reads the text form: address, rows, columns.
+_ARRAY = b'{"data":[%d,true],"shape":[%d,%d],"typestr":"<f4","version":3}'
+
 _Answer = Callable[[Any], Any]
 
 
@@ -37,8 +40,8 @@ def dense_predict(xgboost: Any, booster: Any) -> _Answer:
     """A function that answers for an array of shape (n, features), or with None: then the usual way must be taken.
 
     That is so for whatever is no array of numbers with exactly the model's features, and for one with an infinity,
-    which a DMatrix refuses. It is always so for a model with feature names or types, which an array does not have; for `dart`,
-    which rounds otherwise; for linear models; on a GPU; and where the C function is not what it was.
+    which a DMatrix refuses. It is always so for a model with feature names or types, which an array does not have;
+    for `dart`, which rounds otherwise; for linear models; on a GPU; and where the C function is not what it was.
     """
     learner = json.loads(booster.save_config())["learner"]
     if (
@@ -52,7 +55,7 @@ def dense_predict(xgboost: Any, booster: Any) -> _Answer:
         answer = _bound(xgboost, booster)
         if _agrees(xgboost, booster, answer):
             return answer
-    except (AttributeError, TypeError, ctypes.ArgumentError):
+    except (AttributeError, KeyError, TypeError, ctypes.ArgumentError):
         pass  # a private name of xgboost is gone
     return _never
 
@@ -76,16 +79,9 @@ def _bound(xgboost: Any, booster: Any) -> _Answer:
         ctypes.c_uint64,
         ctypes.POINTER(ctypes.c_float),
     )
-    function.restype = ctypes.c_int
-    function.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_char_p,
-        ctypes.c_char_p,
-        ctypes.c_void_p,
-        ctypes.POINTER(shape_type),
-        ctypes.POINTER(dims_type),
-        ctypes.POINTER(values_type),
-    ]
+    inputs = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p]
+    outputs = [ctypes.POINTER(kind) for kind in (shape_type, dims_type, values_type)]
+    function.restype, function.argtypes = ctypes.c_int, inputs + outputs
     byref, string_at, frombuffer = ctypes.byref, ctypes.string_at, numpy.frombuffer
 
     def answer(data: Any) -> Any:
@@ -94,18 +90,9 @@ def _bound(xgboost: Any, booster: Any) -> _Answer:
         rows = contiguous(data, dtype=float32)
         if not len(rows) or isinf(rows).any():
             return None
-        described = b'{"data":[%d,true],"shape":[%d,%d],"typestr":"<f4","version":3}'
+        described = _ARRAY % (rows.ctypes.data, len(rows), features)
         shape, dims, values = shape_type(), dims_type(), values_type()
-        failed = function(
-            handle,
-            described % (rows.ctypes.data, len(rows), features),
-            _CONFIG,
-            None,
-            byref(shape),
-            byref(dims),
-            byref(values),
-        )
-        if failed:
+        if function(handle, described, _CONFIG, None, byref(shape), byref(dims), byref(values)):
             return None  # the usual way fails too, and says why
         sizes = shape[: dims.value]
         # Copied, as the memory belongs to the library, which uses it again for this thread's next call.
@@ -121,5 +108,5 @@ def _agrees(xgboost: Any, booster: Any, answer: _Answer) -> bool:
     assert numpy is not None
     rows = numpy.random.default_rng(0).normal(scale=100.0, size=(3, booster.num_features()))
     rows[1, ::2], rows[2] = numpy.nan, 0.0
-    mine, expected = answer(rows), booster.predict(xgboost.DMatrix(rows))
+    mine, expected = answer(rows), booster.predict(xgboost.DMatrix(rows, nthread=1))
     return mine is not None and mine.dtype == expected.dtype and numpy.array_equal(mine, expected, equal_nan=True)

@@ -1,11 +1,11 @@
 """Framework: what saving, loading and serving a model have in common, whatever library it comes from.
 
     save_model ─► options_of ─► method ─► models.create { write }
-    load_model ─► verify ─► versions ─► read
-    to_runner ──► get_runnable;  in each worker: verify ─► versions ─► read ─► prepare ─► method
+    load_model ─► versions ─► verify ─► read
+    to_runner ──► get_runnable;  in each worker: versions ─► verify ─► read ─► prepare ─► method
 
-A library is one file with one subclass, which writes options_of, write and read, and prepare and method where the defaults
-do not do. `bentoml.testing.check_framework` is their contract.
+A library is one file with one subclass, which writes options_of, write and read, and where the defaults do not do,
+prepare and method. `bentoml.testing.check_framework` is their contract.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ class Framework(abc.ABC):
 
         Raises:
             NotFound: another module saved the model.
-            InvalidArgument: the option `partial_kwargs` names a method that has no signature.
+            InvalidArgument: it has no signatures, or its option `partial_kwargs` names a method without one.
         """
         own = self._own(model)
 
@@ -282,13 +282,12 @@ class Framework(abc.ABC):
         if given is None:
             name = next((method for method in self.default_methods if callable(getattr(model, method, None))), None)
             if name is None:
+                example = next(iter(method_names(model)), "method")
                 raise InvalidArgument(
                     f"{self.module} serves {' or '.join(self.default_methods)} unless told otherwise, and "
                     f"{type(model).__name__} has no such method",
-                    hint='name the methods to serve: signatures={"'
-                    + (method_names(model) or ["method"])[0]
-                    + '": {}}; '
-                    "signatures={} saves the model to be loaded only",
+                    hint=f'name the methods to serve: signatures={{"{example}": {{}}}}; signatures={{}} saves it '
+                    "to be loaded only",
                 )
             logger.info("Saving with the default signature of %s: %s, not batchable", self.module, name)
             given = {name: ModelSignature()}

@@ -59,7 +59,10 @@ class Sklearn(Framework):
 
 def _is_parallel(native: Any) -> bool:
     """Whether a part of the model was trained with n_jobs other than 1."""
-    parameters = native.get_params(deep=True)
+    try:
+        parameters = native.get_params(deep=True)
+    except (AttributeError, RuntimeError, TypeError):
+        return False  # an estimator that breaks scikit-learn's rule for __init__ still predicts
     return any(
         value not in (None, 1) for key, value in parameters.items() if key == "n_jobs" or key.endswith("__n_jobs")
     )

@@ -48,7 +48,7 @@ class XGBoost(Framework):
     def options_of(self, model: Any) -> dict[str, Any]:
         classes = self._classes()
         if type(model) not in classes.values():
-            raise self.wrong_type(model, f"one of xgboost's {', '.join(classes)}")
+            raise self.wrong_type(model, "a Booster of xgboost or one of its estimators (XGBClassifier, …)")
         options: dict[str, Any] = {"model_class": type(model).__name__}
         missing = getattr(model, "missing", None)
         # The file does not hold which number the estimator takes for a missing value; NaN is the default.

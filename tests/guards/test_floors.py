@@ -12,7 +12,7 @@ FLOORS = [
     {"store"},
     {"models"},
     {"io", "runner"},
-    {"_model_methods"},
+    {"_model_methods", "_versions"},
     {"framework"},
     {"_xgboost_dense"},
     {"lightgbm", "picklable_model", "sklearn", "xgboost"},

@@ -88,6 +88,11 @@ class Child:
             await self._channel.close()
         return code
 
+    def replace(self) -> None:
+        """Let it finish what it has and end; a successor takes over the port."""
+        self.restarting = True
+        self.signal(signal.SIGUSR1)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
         if self._process is not None and self._process.poll() is None:
@@ -103,7 +108,12 @@ async def _exit_notice(pid: int) -> None:
         return
     loop = asyncio.get_running_loop()
     done = loop.create_future()
-    loop.add_reader(fd, lambda: done.done() or done.set_result(None))
+
+    def notice() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    loop.add_reader(fd, notice)
     try:
         await done
     finally:

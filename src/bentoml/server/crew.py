@@ -58,7 +58,7 @@ class Crew:
         self._patient = patient
         self._children: dict[str, Child] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._edited = asyncio.Event()
         self._restarts = _metrics.DEFAULT.counter(
             "worker_restarts", "Workers that ended and were started again", ("worker",), namespace="bentoml"
@@ -76,7 +76,7 @@ class Crew:
 
     async def _keep_alive(self, spec: ProcessSpec) -> None:
         lives: list[Life] = []
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._edited.clear()
             child = self._children[spec.name] = Child(spec)
             kills_before = oom_kills()
@@ -84,7 +84,7 @@ class Crew:
             await self._bring_up(child)
             code = await child.ended()
             _metrics.mark_dead(self._metrics_dir, child.pid)
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if child.failed is not None and not self.settled:
                 self._on_give_up(BentoMLException(child.failed.message), child.failed.details)
@@ -120,8 +120,7 @@ class Crew:
         """Let every worker finish what it has and start a successor: the code was edited."""
         self._edited.set()
         for child in self._children.values():
-            child.restarting = True
-            child.signal(signal.SIGTERM)
+            child.replace()
 
     def kill(self) -> None:
         """End every worker at once."""
@@ -130,7 +129,7 @@ class Crew:
 
     async def stop(self, kind: str, grace_s: float) -> bool:
         """Let the workers of one kind finish and end; whether all of them ended as asked."""
-        self._stopping = True
+        self._stopping.set()
         children = [child for child in self._children.values() if child.spec.kind == kind and child.pid]
         for child in children:
             child.signal(signal.SIGTERM)

@@ -32,9 +32,9 @@ __all__ = ["FORMATS", "Progress", "export_folder", "local_path", "source_of"]
 Progress: TypeAlias = Callable[[int, int], None]
 
 FORMATS = ("tar", "gz", "bz2", "xz", "zip", "folder")
-#: Levels at which a model of floats is within a few percent of the smallest size, in a fraction of the time.
-_XZ_PRESET = 1
-_GZIP_LEVEL = 6
+#: Trees come out a tenth larger than at the default levels, floats no larger, in a fifth of the time.
+_XZ_PRESET = 0
+_GZIP_LEVEL = 3
 _CHUNK_BYTES = 1 << 20
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 _OURS = ("file", "osfs")
@@ -78,8 +78,10 @@ def source_of(path: str, native: str, input_format: str | None) -> Path:
         raise InvalidArgument(
             f"there is no archive {path!r}", hint="check the path; it is relative to the current folder"
         )
-    if (input_format == "folder") > source.is_dir():
+    if input_format == "folder" and not source.is_dir():
         raise InvalidArgument(f"{path!r} is not a folder, which input_format='folder' expects")
+    if input_format not in (None, "folder") and source.is_dir():
+        raise InvalidArgument(f"{path!r} is a folder; leave input_format out, or say 'folder'")
     return source
 
 

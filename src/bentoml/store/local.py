@@ -229,7 +229,9 @@ class LocalStore:
     def _created(self, folder: Path) -> datetime.datetime:
         """The creation time in the item's record; one that cannot be read is older than all others."""
         try:
-            record = msgspec.yaml.decode((folder / self.record_file).read_bytes(), type=_Stamped)
+            fields = msgspec.yaml.decode((folder / self.record_file).read_bytes())
+            # Quoted it is text, unquoted YAML makes a datetime of it; `convert` takes both.
+            record = msgspec.convert(fields, _Stamped)
         except (OSError, msgspec.MsgspecError):
             return _OLDEST
         return as_utc(record.creation_time)

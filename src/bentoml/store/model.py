@@ -179,7 +179,7 @@ class Model:
         runner = import_module_named(_RUNNER_MODULE, what=str(self)).Runner
         return runner(self.to_runnable(), models=[self], **options)
 
-    def with_options(self, **options: Any) -> Model:
+    def with_options(self, /, **options: Any) -> Model:
         """A copy of the same tag with these options set; the stored record does not change."""
         changed = copy.copy(self)
         changed._info = self.info.with_options(**options)

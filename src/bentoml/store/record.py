@@ -87,7 +87,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         """Name and version."""
         return Tag(self.name, self.version)
 
-    def with_options(self, **options: Any) -> ModelInfo:
+    def with_options(self, /, **options: Any) -> ModelInfo:
         """A copy with these options set."""
         return msgspec.structs.replace(self, options=self.options.with_options(**options))
 
@@ -178,4 +178,4 @@ def _options_of(kind: type, value: Any) -> Any:
 def _complex_as_text(value: Any) -> str:
     if isinstance(value, complex):
         return str(value)
-    raise NotImplementedError(f"values of the type {type(value).__name__} have no form in YAML")
+    raise TypeError(f"values of the type {type(value).__name__} have no form in YAML")

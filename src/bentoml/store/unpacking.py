@@ -19,7 +19,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from bentoml.exceptions import BentoMLException
@@ -74,7 +74,7 @@ def unpack(source: Path, into: Path, *, input_format: str | None = None, progres
             entries = _zip_entries(raw) if is_zip else _tar_entries(raw, head, where, allowed)
             _write_all(_metered(entries, raw, source.stat().st_size, progress), into, where, allowed)
     except _DAMAGED as error:
-        raise BentoMLException(f"{where} cannot be read: {error or type(error).__name__}", hint=_HINT) from error
+        raise BentoMLException(f"{where} cannot be read: {str(error) or type(error).__name__}", hint=_HINT) from error
     except OSError as error:
         # The decompressors report damage as an OSError without a number; a number is the file system speaking.
         if error.errno is None:
@@ -105,16 +105,15 @@ def _write_all(entries: Iterator[_Entry], into: Path, where: str, allowed: int) 
     names = FoldedNames(where)
     written = 0
     for number, entry in enumerate(entries, 1):
-        if number > MAX_FILES:
-            raise BentoMLException(f"{where} holds more than {MAX_FILES} files; it is refused", hint=_HINT)
         if entry.kind not in ("file", "folder"):
             raise BentoMLException(
                 f"{where} holds the {entry.kind} {entry.name!r}; only regular files are taken", hint=_HINT
             )
         path = safe_relative(entry.name, where=where)
-        if path == PurePosixPath():
-            continue
         names.add(path, is_folder=entry.kind == "folder")
+        # Folders count as well: one name of a kilobyte can ask for five hundred of them.
+        if max(number, len(names)) > MAX_FILES:
+            raise BentoMLException(f"{where} holds more than {MAX_FILES} files; it is refused", hint=_HINT)
         target = into / path
         if entry.kind == "folder":
             target.mkdir(parents=True, exist_ok=True)
@@ -184,7 +183,7 @@ def _zip_entries(raw: IO[bytes]) -> Iterator[_Entry]:
         for info in archive.infolist():
             # Zip files made on Windows or by libraries have no Unix mode.
             mode = info.external_attr >> 16
-            kind = _kind_of(mode) if stat.S_IFMT(mode) else "folder" if info.is_dir() else "file"
+            kind = _kind_of(mode) if stat.S_IFMT(mode) else "folder" if info.orig_filename.endswith("/") else "file"
             if info.flag_bits & 1:
                 kind = "encrypted file"
             elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -165,8 +165,10 @@ class WorkerProcess(Placement):
             if future is None and queue is None:
                 continue
             try:
-                value = unpack(packed, buffers, trusted=True) if outcome == VALUE else None
-                if outcome == FAILED:
+                value: Any = None
+                if outcome == VALUE:
+                    value = unpack(packed, buffers, trusted=True)
+                elif outcome == FAILED:
                     value = rebuilt_error(packed, buffers)
             except FrameError as error:
                 outcome, value = FAILED, error
