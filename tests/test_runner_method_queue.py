@@ -154,7 +154,9 @@ def test_whatever_happens_no_call_is_lost_doubled_or_overtaken_by_a_younger_one(
                 pushed[what % len(pushed)].future.cancel()
         else:
             shed += waiting.shed(now + what)
-            assert all(each.deadline > now + what for each in pushed if each not in left + shed and not each.future.done())
+            assert all(
+                each.deadline > now + what for each in pushed if each not in left + shed and not each.future.done()
+            )
         assert waiting.rows >= 0
         assert bool(waiting) == (waiting.rows > 0)
     rest = [each for each in waiting.drain() if not each.future.done()]
