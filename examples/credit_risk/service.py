@@ -1,8 +1,9 @@
 """The credit-risk service: an application in, a decision out."""
 
+from pydantic import BaseModel, ConfigDict
+
 import bentoml
 from bentoml.io import JSON
-from pydantic import BaseModel, ConfigDict
 
 
 class CreditApplication(BaseModel):

@@ -5,13 +5,14 @@ Usage: python train.py [--not-batchable]
 
 import sys
 
-import bentoml
 import numpy as np
 import xgboost as xgb
 from data import load
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
+
+import bentoml
 
 PARAMETERS = {
     "objective": "binary:logistic",

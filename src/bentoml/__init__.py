@@ -1,5 +1,94 @@
-"""Trained models behind an HTTP API that holds in production."""
+"""Trained models behind an HTTP API that holds in production.
+
+Every name below is imported when it is first used, so that `import bentoml` costs next to nothing and a service loads
+only what it needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from bentoml._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    import bentoml.config as config
+    import bentoml.exceptions as exceptions
+    import bentoml.io as io
+    import bentoml.lightgbm as lightgbm
+    import bentoml.metrics as metrics
+    import bentoml.models as models
+    import bentoml.picklable_model as picklable_model
+    import bentoml.sklearn as sklearn
+    import bentoml.testing as testing
+    import bentoml.types as types
+    import bentoml.xgboost as xgboost
+    from bentoml._context import Context, Cookie
+    from bentoml.runner.runnable import Runnable
+    from bentoml.runner.runner import Runner
+    from bentoml.service.loader import load
+    from bentoml.service.service import Service
+    from bentoml.store.model import Model
+    from bentoml.tag import Tag
+
+__all__ = [
+    "Context",
+    "Cookie",
+    "Model",
+    "Runnable",
+    "Runner",
+    "Service",
+    "Tag",
+    "__version__",
+    "config",
+    "exceptions",
+    "io",
+    "lightgbm",
+    "load",
+    "metrics",
+    "models",
+    "picklable_model",
+    "sklearn",
+    "testing",
+    "types",
+    "xgboost",
+]
+
+#: Name → the module that defines it. A public name that is not here is a submodule.
+_HOME_OF = {
+    "Context": "_context",
+    "Cookie": "_context",
+    "Model": "store.model",
+    "Runnable": "runner.runnable",
+    "Runner": "runner.runner",
+    "Service": "service.service",
+    "Tag": "tag",
+    "load": "service.loader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'bentoml' has no attribute {name!r}{_suggestion(name)}")
+    import importlib
+
+    home = _HOME_OF.get(name)
+    value = (
+        getattr(importlib.import_module(f"bentoml.{home}"), name)
+        if home
+        else importlib.import_module(f"bentoml.{name}")
+    )
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *globals()})
+
+
+def _suggestion(name: str) -> str:
+    if name.startswith("_"):  # asked for by tools that only look
+        return ""
+    import difflib
+
+    near = difflib.get_close_matches(name, __all__, n=1)
+    return f". Did you mean {near[0]!r}?" if near else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["THREAD_VARIABLES", "ProcessSpec", "describe_exit"]
 
@@ -21,7 +22,8 @@ THREAD_VARIABLES = (
 )
 
 
-class ProcessSpec(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class ProcessSpec:
     """One worker process.
 
     Attributes:

@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["cpu_count", "oom_kills", "whole_cpus"]
+__all__ = ["cpu_count", "gpu_count", "oom_kills", "whole_cpus"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -24,6 +24,18 @@ def cpu_count(cgroup: Path = _CGROUP) -> float:
 def whole_cpus() -> int:
     """`cpu_count`, rounded up: as many processes as can run at one time."""
     return max(1, math.ceil(cpu_count()))
+
+
+def gpu_count(driver: Path = Path("/proc/driver/nvidia/gpus"), visible: str | None = None) -> int:
+    """NVIDIA GPUs that this process may use: those of the driver, or as many as `CUDA_VISIBLE_DEVICES` names."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
+    try:
+        present = len(list(driver.iterdir()))
+    except OSError:
+        return 0
+    if visible is None:
+        return present
+    return min(present, len([name for name in visible.split(",") if name.strip() not in ("", "-1")]))
 
 
 def _cgroup_quota(cgroup: Path) -> float | None:

@@ -209,7 +209,8 @@ def _with_current_names(tree: Mapping[str, Any], origin: str) -> dict[str, Any]:
     for path, value in _leaves(tree):
         dotted = ".".join(path)
         for old, new in RENAMED.items():
-            pattern = re.escape(old).replace(r"\*", r"([^.]+)") + r"\Z"
+            # `runners.traffic.timeout` is the new name of a key, not the old one of a runner named `traffic`.
+            pattern = re.escape(old).replace(r"\*", r"(?!traffic\.)([^.]+)") + r"\Z"
             match = re.match(pattern, dotted)
             if match:
                 renamed = new.replace("*", match[1]) if match.groups() else new

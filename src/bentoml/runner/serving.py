@@ -1,4 +1,4 @@
-"""The worker's side of the worker-process placement: frames in, calls of the engine, one frame of answers a turn out."""
+"""The worker's side of the worker-process placement: frames of calls in, one frame of answers a turn out."""
 
 from __future__ import annotations
 
@@ -106,6 +106,8 @@ class _Client:
         self._buffers: list[Any] = []
         self._flush_scheduled = False
         self._peer = FramePeer(sock, on_frame=self._on_frame, on_lost=self._on_lost)
+        # The greeting: the client sends nothing before it, as it cannot tell a worker from a socket nobody reads.
+        self._peer.send([], [])
 
     @property
     def busy(self) -> bool:

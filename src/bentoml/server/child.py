@@ -20,6 +20,11 @@ __all__ = ["Child"]
 _MODULES = {"api_server": "bentoml.server.api_worker", "runner": "bentoml.server.runner_worker"}
 
 
+#: OpenMP threads that have nothing to do sleep instead of spinning: on a busy machine a spinning one keeps the thread
+#: that it waits for from running, and a call of a millisecond takes seconds.
+QUIET_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
 class Child:
     """A child process and its control channel.
 
@@ -50,7 +55,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _MODULES[self.spec.kind], str(theirs.fileno()), self.spec.name],
                 pass_fds=[theirs.fileno(), *inherited_fds],
-                env={**os.environ, **self.spec.environment},
+                env={**QUIET_WAITING, **os.environ, **self.spec.environment},
                 stdin=subprocess.DEVNULL,
             )
         self._channel = Channel(ours, FromWorker)
@@ -88,6 +93,11 @@ class Child:
             await self._channel.close()
         return code
 
+    def replace(self) -> None:
+        """Let it finish what it has and end; a successor takes over the port."""
+        self.restarting = True
+        self.signal(signal.SIGUSR1)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
         if self._process is not None and self._process.poll() is None:
@@ -103,7 +113,12 @@ async def _exit_notice(pid: int) -> None:
         return
     loop = asyncio.get_running_loop()
     done = loop.create_future()
-    loop.add_reader(fd, lambda: done.done() or done.set_result(None))
+
+    def notice() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    loop.add_reader(fd, notice)
     try:
         await done
     finally:

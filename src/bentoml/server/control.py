@@ -44,9 +44,7 @@ class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     listen_fd: int
     metrics_dir: str
     log_level: int
-    development: bool = False
     runner: str = ""
-    thread_count: int = 1
 
 
 class Go(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -61,15 +59,19 @@ class Go(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class RunnerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the plan must know of a runner."""
+    """What the plan must know of a runner.
+
+    Attributes:
+        worker_environments: the variables of each worker that its strategy asks for, should it get workers of its own.
+    """
 
     name: str
     runnable: str
     models: list[str]
     model_bytes: int
     resources: list[str]
-    multi_threading: bool
     embedded: bool
+    worker_environments: list[dict[str, str]]
 
 
 class Described(msgspec.Struct, frozen=True, tag=True, kw_only=True):

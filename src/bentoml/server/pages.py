@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 
 from bentoml._http import Request, Response
-from bentoml.service.openapi import openapi_document
 from bentoml.service.service import Service
 
 __all__ = ["Page", "pages"]
@@ -54,7 +53,7 @@ _INDEX = """<!DOCTYPE html>
 
 def pages(service: Service, *, metrics: bool) -> dict[str, Page]:
     """Path → page, for everything that does not depend on the state of the server."""
-    document = msgspec.json.encode(openapi_document(service, metrics=metrics))
+    document = msgspec.json.encode(service.openapi(metrics=metrics))
     index = _INDEX.format(title=html.escape(service.name)).encode()
     found: dict[str, Page] = {
         "/": _constant(index, b"text/html; charset=utf-8"),

@@ -1,50 +1,109 @@
-"""plan(): which processes a service runs in, and where each of its runners lives; a pure function of what is known."""
+"""make_plan(): which processes a service runs in and where its runners live; pure functions of what is known."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from bentoml._process import THREAD_VARIABLES, ProcessSpec
 from bentoml.config import RunnerConfig
-from bentoml.server.control import RunnerFacts
+from bentoml.server.control import Described, RunnerFacts
 
-__all__ = ["PlacementChoice", "api_worker_specs", "choose_placement"]
+__all__ = ["Choice", "Plan", "api_worker_specs", "choose_placement", "make_plan"]
 
-#: The largest model that `auto` copies into each API worker, in bytes on disk. Copies of a tabular model cost less than
-#: the hop to another process; a quarter of a gigabyte in each worker does not.
+#: The largest model that `auto` copies into each API worker, in bytes on disk, all copies together. Copies of a tabular
+#: model cost less than the hop to another process; a quarter of a gigabyte does not.
 IN_PROCESS_LIMIT_BYTES = 256 * 1024 * 1024
 
 
-class PlacementChoice(NamedTuple):
-    """Where a runner lives, and why; printed at start."""
+class Choice(NamedTuple):
+    """Where a runner lives, and why."""
 
     placement: Literal["in_process", "worker_process"]
     reason: str
 
 
-def choose_placement(facts: RunnerFacts, config: RunnerConfig, *, api_workers: int) -> PlacementChoice:
+class Plan(NamedTuple):
+    """The processes of a server besides its API workers.
+
+    Attributes:
+        choices: runner name → where it lives.
+        runner_specs: the runner workers.
+    """
+
+    choices: dict[str, Choice]
+    runner_specs: list[ProcessSpec]
+
+    def lines(self, description: Described, api_specs: Sequence[ProcessSpec]) -> Iterator[str]:
+        """The plan for a human, one line for each kind of process."""
+        count = len(api_specs)
+        routes = ", ".join(description.apis) or "no API"
+        yield f"{count} API worker{'s' if count > 1 else ''} with {_threads(api_specs[0])} for {routes}"
+        for facts in description.runners:
+            choice = self.choices[facts.name]
+            what = ", ".join(facts.models) or facts.runnable
+            specs = [spec for spec in self.runner_specs if spec.runner == facts.name]
+            size = f", {facts.model_bytes / 2**20:.1f} MiB on disk" if facts.model_bytes else ""
+            where = (
+                f"in {len(specs)} worker process{'es' if len(specs) > 1 else ''} with {_threads(specs[0])}"
+                if specs
+                else "in each API worker"
+            )
+            yield f"runner {facts.name} ({what}{size}): {where} ({choice.reason})"
+
+
+def _threads(spec: ProcessSpec) -> str:
+    count = spec.environment.get(THREAD_VARIABLES[0], "your own number of")
+    return f"{count} thread{'' if count == '1' else 's'}{' each' if spec.kind == 'api_server' else ''}"
+
+
+def choose_placement(facts: RunnerFacts, config: RunnerConfig, *, api_workers: int) -> Choice:
     """The placement of one runner.
 
     The rule of `auto`, first match: embedded → in process; asks for a GPU → worker process; its model files, once for
     each API worker, exceed `IN_PROCESS_LIMIT_BYTES` → worker process; else in process.
     """
     if facts.embedded:
-        return PlacementChoice("in_process", "embedded=True")
+        return Choice("in_process", "embedded=True")
     if config.placement != "auto":
-        return PlacementChoice(config.placement, f"runners.{facts.name}.placement")
+        return Choice(config.placement, f"runners.{facts.name}.placement")
     asked = config.resources if isinstance(config.resources, Mapping) else {}
     if asked.get("nvidia.com/gpu") and "nvidia.com/gpu" in facts.resources:
-        return PlacementChoice("worker_process", "auto: it runs on a GPU")
+        return Choice("worker_process", "auto: it runs on a GPU")
     copies = facts.model_bytes * api_workers
     if copies > IN_PROCESS_LIMIT_BYTES:
-        return PlacementChoice("worker_process", f"auto: {api_workers} copies would take {copies / 2**20:.0f} MiB")
-    return PlacementChoice("in_process", "auto: a small CPU model")
+        return Choice("worker_process", f"auto: {api_workers} copies would take {copies / 2**20:.0f} MiB")
+    return Choice("in_process", "auto: a small CPU model")
+
+
+def make_plan(
+    runners: Sequence[RunnerFacts], configs: Mapping[str, RunnerConfig], *, api_workers: int, development: bool
+) -> Plan:
+    """Where each runner lives, and the worker processes that this takes; in development all live in the API worker."""
+    choices = {
+        facts.name: Choice("in_process", "development")
+        if development
+        else choose_placement(facts, configs[facts.name], api_workers=api_workers)
+        for facts in runners
+    }
+    specs = [
+        ProcessSpec(
+            kind="runner",
+            name=f"runner:{facts.name}:{index}",
+            index=index,
+            environment=environment,
+            runner=facts.name,
+        )
+        for facts in runners
+        if choices[facts.name].placement == "worker_process"
+        for index, environment in enumerate(facts.worker_environments, 1)
+    ]
+    return Plan(choices, specs)
 
 
 def api_worker_specs(
     *, workers: int, cpus: int, development: bool, environment: Mapping[str, str], service: str
-) -> Sequence[ProcessSpec]:
+) -> list[ProcessSpec]:
     """The API workers, with the threads that the libraries in each may start.
 
     The CPUs are shared out among the workers; a variable that the user has set stays as it is.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bentoml import _metrics
 from bentoml._metrics.children import Counter, Histogram
 from bentoml.config import RunnerConfig
 from bentoml.runner.batching import Reason
 from bentoml.runner.engine import Engine
+from bentoml.runner.method_queue import MethodQueue
 from bentoml.runner.runner import Runner
 from bentoml.service.service import Service
 
@@ -71,11 +74,8 @@ class RunnerMetrics:
     def watch(self, engine: Engine) -> None:
         """Show the state of the engine's queues whenever somebody looks."""
         for method, queue in engine.queues.items():
-            at = (*self._place, method)
-            self._gauges["queue_rows"].labels(*at).set_function(lambda queue=queue: queue.rows)
-            self._gauges["cost_per_row_seconds"].labels(*at).set_function(lambda queue=queue: queue.cost.per_row_s)
-            self._gauges["cost_per_call_seconds"].labels(*at).set_function(lambda queue=queue: queue.cost.per_call_s)
-            self._gauges["cost_error_seconds"].labels(*at).set_function(lambda queue=queue: queue.cost.error_s)
+            for name, sample in _samples(queue).items():
+                self._gauges[name].labels(*self._place, method).set_function(sample)
 
     def batch(self, method: str, *, calls: int, rows: int, queue_s: float, compute_s: float, reason: Reason) -> None:
         """A batch was run."""
@@ -101,3 +101,12 @@ _GAUGES = {
     "cost_per_call_seconds": "Fitted seconds for each call (b of a·rows + b)",
     "cost_error_seconds": "Seconds by which nine calls in ten stay below a·rows + b",
 }
+
+
+def _samples(queue: MethodQueue) -> dict[str, Callable[[], float]]:
+    return {
+        "queue_rows": lambda: queue.rows,
+        "cost_per_row_seconds": lambda: queue.cost.per_row_s,
+        "cost_per_call_seconds": lambda: queue.cost.per_call_s,
+        "cost_error_seconds": lambda: queue.cost.error_s,
+    }

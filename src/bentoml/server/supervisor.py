@@ -1,9 +1,8 @@
-"""The supervisor: binds the port once, starts the workers, says what runs where, restarts the dead, drains on SIGTERM.
+"""The supervisor: binds the port once, plans, starts the workers, says what runs where, drains on SIGTERM.
 
-bind ─► start API workers ─► the first describes the service ─► plan ─► Go ─► all ready ─► announce
-                                    │ fails: print why, exit 1
-worker dies ─► name the cause ─► decide_restart ─► start a successor, or give up with exit 1
-SIGTERM, SIGINT ─► SIGTERM to the workers ─► they drain ─► exit 0       a second signal: SIGKILL
+bind ─► API workers import the service ─► the first describes it ─► plan ─► runner workers ready ─► Go ─► announce
+                    │ fails: say why, exit 1
+SIGTERM, SIGINT ─► API workers drain ─► runner workers end ─► exit 0         a second signal: SIGKILL
 """
 
 from __future__ import annotations
@@ -20,23 +19,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bentoml import _metrics
-from bentoml._process import ProcessSpec, describe_exit
-from bentoml._resources import oom_kills, whole_cpus
+from bentoml._process import ProcessSpec
+from bentoml._resources import whole_cpus
 from bentoml.config import LoadedConfig, home
 from bentoml.exceptions import BentoMLException
-from bentoml.server.control import FAILED_TO_START, Described, Go, Start
-from bentoml.server.plan import api_worker_specs, choose_placement
-from bentoml.server.reload import changes
-from bentoml.server.restart import GiveUp, Life, decide_restart
-from bentoml.server.sockets import bind
 from bentoml.server.child import Child
+from bentoml.server.control import Described, Go, Start
+from bentoml.server.crew import Crew
+from bentoml.server.plan import Plan, api_worker_specs, make_plan
+from bentoml.server.reload import changes
+from bentoml.server.sockets import bind
 
 __all__ = ["ServeOptions", "serve"]
 
 logger = logging.getLogger("bentoml")
-
-#: What workers get beyond their own grace period before they are killed, in seconds: shutdown hooks run in it.
-KILL_MARGIN_S = 10.0
 
 
 class ServeOptions(NamedTuple):
@@ -44,7 +40,7 @@ class ServeOptions(NamedTuple):
 
     Attributes:
         identifier: as given by the user.
-        development: one API worker, without restarts.
+        development: one API worker.
         reload: restart the workers when a file of the working directory changes.
     """
 
@@ -63,119 +59,77 @@ def serve(options: ServeOptions) -> int:
     """
     http = options.loaded.config.api_server.http
     sock = bind(http.host, http.port, backlog=options.loaded.config.api_server.backlog)
-    metrics_dir = tempfile.mkdtemp(prefix="bentoml-metrics-")
+    # Made with mode 0700: nobody else may reach the runners' sockets or read the metrics.
+    run_dir = tempfile.mkdtemp(prefix="bentoml-")
     try:
-        return asyncio.run(_Supervisor(options, sock, metrics_dir).run())
+        return asyncio.run(_Supervisor(options, sock, Path(run_dir)).run())
     finally:
         sock.close()
-        shutil.rmtree(metrics_dir, ignore_errors=True)
+        shutil.rmtree(run_dir, ignore_errors=True)
 
 
 class _Supervisor:
-    def __init__(self, options: ServeOptions, sock: socket.socket, metrics_dir: str) -> None:
+    def __init__(self, options: ServeOptions, sock: socket.socket, run_dir: Path) -> None:
         self.options = options
         self.config = options.loaded.config
         self.sock = sock
-        self.metrics_dir = metrics_dir
-        self.workers: dict[str, Child] = {}
-        self.stopping = asyncio.Event()
-        self.changed = asyncio.Event()
-        self.exit_code = 0
-        self.cause: BentoMLException | None = None
-        self.planned = False
-        self.announced = False
+        self.metrics_dir = run_dir / "metrics"
+        self.metrics_dir.mkdir()
+        _metrics.use(self.metrics_dir)
+        self.run_dir = run_dir
         self.started_s = time.monotonic()
+        self.stopping = asyncio.Event()
+        self.cause: BentoMLException | None = None
+        self.api_specs = api_worker_specs(
+            workers=1 if options.development else self.config.api_server.workers or whole_cpus(),
+            cpus=whole_cpus(),
+            development=options.development,
+            environment=os.environ,
+            service=options.identifier.rpartition(":")[2],
+        )
+        self.plan: Plan | None = None
+        self.runner_sockets: dict[str, socket.socket] = {}
+        self.runners_ready = asyncio.Event()
+        self.crew = Crew(
+            start_message=self._start_message,
+            inherited_fds=lambda spec: [self._listening_socket(spec).fileno()],
+            bring_up=self._bring_up,
+            on_give_up=self._give_up,
+            metrics_dir=self.metrics_dir,
+            patient=options.reload,
+        )
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        specs = api_worker_specs(
-            workers=self._worker_count(),
-            cpus=whole_cpus(),
-            development=self.options.development,
-            environment=os.environ,
-            service=self.options.identifier.rpartition(":")[2],
-        )
-        tasks = [asyncio.create_task(self._keep_alive(spec), name=spec.name) for spec in specs]
-        if self.options.reload:
-            tasks.append(asyncio.create_task(self._reload_on_change(), name="reload"))
+        self.crew.add(self.api_specs)
+        reloading = asyncio.create_task(self._reload_on_change()) if self.options.reload else None
         await self.stopping.wait()
-        await self._stop_workers()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Before the workers drain: as long as any process has the port open, clients can still connect to it.
+        self.sock.close()
+        grace_s = self.config.api_server.shutdown_grace
+        # The runners last, as the requests in flight still need them.
+        clean = [await self.crew.stop("api_server", grace_s), await self.crew.stop("runner", grace_s)]
+        if reloading is not None:
+            reloading.cancel()
+        await self.crew.disband()
+        for sock in self.runner_sockets.values():
+            sock.close()
         if self.cause is not None:
             raise self.cause
-        return self.exit_code
-
-    def _worker_count(self) -> int:
-        return 1 if self.options.development else self.config.api_server.workers or whole_cpus()
-
-    # -- one worker, for ever -----------------------------------------------------------------------------------------
-
-    async def _keep_alive(self, spec: ProcessSpec) -> None:
-        lives: list[Life] = []
-        while not self.stopping.is_set():
-            self.changed.clear()
-            worker = self.workers[spec.name] = Child(spec)
-            kills_before = oom_kills()
-            await worker.start(self._start_message(spec), [self.sock.fileno()])
-            await self._bring_up(worker)
-            code = await worker.ended()
-            _metrics.mark_dead(Path(self.metrics_dir), worker.pid)
-            if self.stopping.is_set():
-                return
-            if worker.failed is not None and not self.announced:
-                self._give_up(BentoMLException(worker.failed.message), worker.failed.details)
-                return
-            lived_s = time.monotonic() - worker.ready_at if worker.ready_at is not None else 0.0
-            if worker.restarting:
-                continue
-            if worker.failed is not None:
-                logger.error("%s could not start: %s", spec.name, worker.failed.message)
-            else:
-                cause = describe_exit(code, out_of_memory=oom_kills() > kills_before)
-                logger.error("%s (pid %d) %s after %.1f s", spec.name, worker.pid, cause, lived_s)
-            if self.options.reload:
-                logger.info("waiting for a file to change")
-                await self.changed.wait()
-                continue
-            lives.append(Life(lived_s))
-            decision = decide_restart(lives)
-            if isinstance(decision, GiveUp):
-                self._give_up(
-                    BentoMLException(
-                        f"{spec.name} died {decision.deaths} times in a row; giving up",
-                        hint="the lines above say what it died of",
-                    )
-                )
-                return
-            logger.info("starting %s again in %.1f s", spec.name, decision.delay_s)
-            await asyncio.sleep(decision.delay_s)
+        return 0 if all(clean) else 1
 
     async def _reload_on_change(self) -> None:
         folders = [Path(self.options.working_dir or "."), home() / "models"]
         async for files in changes(folders, self.stopping):
             logger.info("%s changed: reloading", ", ".join(os.path.relpath(file) for file in files[:3]))
-            self.changed.set()
-            for worker in self.workers.values():
-                worker.restarting = True
-                worker.signal(signal.SIGTERM)
+            self.crew.restart()
 
-    async def _bring_up(self, worker: Child) -> None:
-        description = await worker.described()
-        if description is None:
-            return
-        if not self.planned:
-            self.planned = True
-            self._print_plan(description)
-        if await worker.become_ready(Go()) and not self.announced and self._all_ready():
-            self.announced = True
-            self._announce()
+    # -- bringing workers up ------------------------------------------------------------------------------------------
 
-    def _all_ready(self) -> bool:
-        return len(self.workers) == self._worker_count() and all(w.ready_at is not None for w in self.workers.values())
+    def _listening_socket(self, spec: ProcessSpec) -> socket.socket:
+        return self.runner_sockets[spec.runner] if spec.kind == "runner" else self.sock
 
     def _start_message(self, spec: ProcessSpec) -> Start:
         loaded = self.options.loaded
@@ -186,24 +140,57 @@ class _Supervisor:
             working_dir=self.options.working_dir,
             config=loaded.tree,
             origins=loaded.origins,
-            listen_fd=self.sock.fileno(),
-            metrics_dir=self.metrics_dir,
+            listen_fd=self._listening_socket(spec).fileno(),
+            metrics_dir=str(self.metrics_dir),
             log_level=logger.level,
+            runner=spec.runner,
+        )
+
+    async def _bring_up(self, child: Child) -> None:
+        description = await child.described()
+        if description is None:
+            return
+        if child.spec.kind == "runner":
+            if await child.become_ready(Go()) and self.plan is not None and self.crew.ready(self.plan.runner_specs):
+                self.runners_ready.set()
+            return
+        if self.plan is None:
+            self._start_runners(description)
+        await self.runners_ready.wait()
+        sockets = {name: self._socket_path(name) for name in self.runner_sockets}
+        if await child.become_ready(Go(sockets=sockets)) and not self.crew.settled and self.crew.ready(self.api_specs):
+            self.crew.settled = True
+            self._announce()
+
+    def _start_runners(self, description: Described) -> None:
+        loaded = self.options.loaded
+        self.plan = make_plan(
+            description.runners,
+            {facts.name: loaded.runner(facts.name) for facts in description.runners},
+            api_workers=len(self.api_specs),
             development=self.options.development,
         )
+        for name in loaded.unknown_runners([facts.name for facts in description.runners]):
+            logger.warning("the configuration has a section for the runner %s, which this service does not have", name)
+        for line in self.plan.lines(description, self.api_specs):
+            logger.info("%s", line)
+        for spec in self.plan.runner_specs:
+            if spec.runner not in self.runner_sockets:
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                sock.bind(self._socket_path(spec.runner))
+                sock.listen(128)
+                self.runner_sockets[spec.runner] = sock
+        if not self.plan.runner_specs:
+            self.runners_ready.set()
+        self.crew.add(self.plan.runner_specs)
+
+    def _socket_path(self, runner: str) -> str:
+        """A short name, as the path of a unix socket may have 107 bytes and a runner's name 63."""
+        assert self.plan is not None
+        names = list(dict.fromkeys(spec.runner for spec in self.plan.runner_specs))
+        return str(self.run_dir / f"runner-{names.index(runner)}")
 
     # -- what a human sees --------------------------------------------------------------------------------------------
-
-    def _print_plan(self, description: Described) -> None:
-        workers = self._worker_count()
-        for name in self.options.loaded.unknown_runners([facts.name for facts in description.runners]):
-            logger.warning("the configuration has a section for the runner %s, which this service does not have", name)
-        logger.info(
-            "%d API worker%s for %s", workers, "s" if workers > 1 else "", ", ".join(description.apis) or "no API"
-        )
-        for facts in description.runners:
-            choice = choose_placement(facts, self.options.loaded.runner(facts.name), api_workers=workers)
-            logger.info("runner %s (%s): %s (%s)", facts.name, ", ".join(facts.models) or facts.runnable, *choice)
 
     def _announce(self) -> None:
         host, port = self.sock.getsockname()[:2]
@@ -230,30 +217,14 @@ class _Supervisor:
     def _on_signal(self) -> None:
         if self.stopping.is_set():
             logger.warning("stopping at once: requests in flight are lost")
-            for worker in self.workers.values():
-                worker.signal(signal.SIGKILL)
+            self.crew.kill()
             return
         logger.info("stopping: finishing the requests in flight")
         self.stopping.set()
 
-    def _give_up(self, cause: BentoMLException, details: str = "") -> None:
+    def _give_up(self, cause: BentoMLException, details: str) -> None:
         if details:
             logger.debug("%s", details)
         if self.cause is None:
             self.cause = cause
         self.stopping.set()
-
-    async def _stop_workers(self) -> None:
-        for worker in self.workers.values():
-            worker.signal(signal.SIGTERM)
-        endings = [asyncio.create_task(worker.ended()) for worker in self.workers.values() if worker.pid]
-        if not endings:
-            return
-        _, late = await asyncio.wait(endings, timeout=self.config.api_server.shutdown_grace + KILL_MARGIN_S)
-        if late:
-            logger.warning("%d workers did not end in time and are killed", len(late))
-            for worker in self.workers.values():
-                worker.signal(signal.SIGKILL)
-            await asyncio.wait(late)
-        if any(ending.result() not in (0, FAILED_TO_START) for ending in endings) and self.cause is None:
-            self.exit_code = 1

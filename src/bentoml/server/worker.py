@@ -17,7 +17,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bentoml import _logging, _metrics, config
+from bentoml._process import THREAD_VARIABLES
+from bentoml._resources import cpu_count, gpu_count, whole_cpus
 from bentoml.exceptions import BentoMLException
+from bentoml.runner.runner import Runner
+from bentoml.runner.sizing import DefaultStrategy, resource_request
 from bentoml.server.control import FAILED_TO_START, Channel, Described, Failed, Go, Ready, RunnerFacts, Start
 from bentoml.service.loader import load
 from bentoml.service.service import Service
@@ -36,6 +40,7 @@ class Worker:
 
     Attributes:
         stopping: set when the worker shall finish what it has and end.
+        replaced: whether a successor takes over its port.
     """
 
     def __init__(self, service: Service, loaded: config.LoadedConfig, start: Start) -> None:
@@ -43,6 +48,7 @@ class Worker:
         self.loaded = loaded
         self.start = start
         self.stopping = asyncio.Event()
+        self.replaced = False
 
     async def begin(self, go: Go) -> Callable[[], None]:
         """Load what is needed; returns what opens the door, which is called when nothing can go wrong any more."""
@@ -54,7 +60,9 @@ class Worker:
 
     async def run(self, channel: Channel, started_s: float) -> int:
         """The life of the worker after it has described its service; its exit code."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stopping.set)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._on_replaced)
         await channel.open()
         go = await channel.receive()
         if go is None:
@@ -78,6 +86,10 @@ class Worker:
         await self.end()
         return 0
 
+    def _on_replaced(self) -> None:
+        self.replaced = True
+        self.stopping.set()
+
     async def _until_orphaned(self, channel: Channel) -> None:
         """Stop when the supervisor is gone: nobody would ever stop this worker."""
         while await channel.receive() is not None:
@@ -100,7 +112,7 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     _metrics.use(Path(start.metrics_dir))
     try:
         service = load(start.identifier, start.working_dir, standalone_load=True)
-        channel.send_blocking(describe(service))
+        channel.send_blocking(describe(service, loaded))
     except Exception as error:  # noqa: BLE001 - the border of a process: the supervisor prints what went wrong
         channel.send_blocking(failure(error))
         return FAILED_TO_START
@@ -111,7 +123,7 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     return _run(live())
 
 
-def describe(service: Service) -> Described:
+def describe(service: Service, loaded: config.LoadedConfig) -> Described:
     """What the plan must know of a service."""
     runners = [
         RunnerFacts(
@@ -120,12 +132,30 @@ def describe(service: Service) -> Described:
             models=[str(model.tag) for model in runner.models],
             model_bytes=sum(model.file_size for model in runner.models),
             resources=list(runner.runnable_class.SUPPORTED_RESOURCES),
-            multi_threading=runner.runnable_class.SUPPORTS_CPU_MULTI_THREADING,
             embedded=runner.embedded,
+            worker_environments=_worker_environments(runner, loaded.runner(runner.name)),
         )
         for runner in service.runners
     ]
     return Described(service=service.name, apis=[api.route for api in service.apis.values()], runners=runners)
+
+
+def _worker_environments(runner: Runner, settings: config.RunnerConfig) -> list[dict[str, str]]:
+    strategy = runner.scheduling_strategy or DefaultStrategy
+    request = resource_request(settings.resources, system_cpus=cpu_count(), system_gpus=gpu_count())
+    each = settings.workers_per_resource
+    count = strategy.get_worker_count(runner.runnable_class, request, each)
+    found = [strategy.get_worker_env(runner.runnable_class, request, each, index) for index in range(count)]
+    if settings.resources is None:
+        # Nobody said how many threads a call may use, and the API workers need CPUs as well: threads that wait for one
+        # another on a busy machine take many times longer than one thread alone.
+        limit = max(1, whole_cpus() // 2)
+        found = [{name: _at_most(value, limit, name) for name, value in env.items()} for env in found]
+    return found
+
+
+def _at_most(value: str, limit: int, name: str) -> str:
+    return str(min(int(value), limit)) if name in THREAD_VARIABLES else value
 
 
 def failure(error: Exception) -> Failed:

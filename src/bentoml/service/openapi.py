@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from bentoml.service.api import InferenceAPI
-    from bentoml.service.service import Service
+from bentoml.service.api import InferenceAPI
 
 __all__ = ["openapi_document"]
 
@@ -32,14 +31,21 @@ _ERRORS = {
 }
 
 
-def openapi_document(service: Service, *, metrics: bool = True) -> dict[str, Any]:
-    """Paths, schemas and examples of `service`, as a JSON-compatible mapping."""
+def openapi_document(
+    name: str, *, version: str | None, description: str, apis: Iterable[InferenceAPI], metrics: bool
+) -> dict[str, Any]:
+    """Paths, schemas and examples of a service, as a JSON-compatible mapping.
+
+    Args:
+        version: of the bento; None when the service was not loaded from one.
+        metrics: whether the server offers /metrics.
+    """
     schemas: dict[str, Any] = {"Error": {"title": "Error", "type": "string", "description": "What went wrong."}}
     paths: dict[str, Any] = {}
-    for api in service.apis.values():
+    for api in apis:
         for descriptor in (api.input, api.output):
             schemas.update(descriptor.openapi_components() or {})
-        paths[api.route] = {"post": _operation(service, api)}
+        paths[api.route] = {"post": _operation(name, api)}
     for path, description in _INFRASTRUCTURE.items():
         if path == "/metrics" and not metrics:
             continue
@@ -47,9 +53,9 @@ def openapi_document(service: Service, *, metrics: bool = True) -> dict[str, Any
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": service.name,
-            "version": (service.tag.version if service.tag is not None else None) or "None",
-            "description": service.doc,
+            "title": name,
+            "version": version or "None",
+            "description": description,
         },
         "servers": [{"url": "."}],
         "tags": [
@@ -61,14 +67,14 @@ def openapi_document(service: Service, *, metrics: bool = True) -> dict[str, Any
     }
 
 
-def _operation(service: Service, api: InferenceAPI) -> dict[str, Any]:
+def _operation(service: str, api: InferenceAPI) -> dict[str, Any]:
     request, responses = api.input.openapi_request_body(), api.output.openapi_responses()
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {
         "tags": [_SERVICE_TAG],
         "summary": f"InferenceAPI({type(api.input).__name__} → {type(api.output).__name__})",
         "description": api.doc,
-        "operationId": f"{service.name}__{api.name}",
+        "operationId": f"{service}__{api.name}",
         "x-bentoml-name": api.name,
         "requestBody": request,
         "responses": {

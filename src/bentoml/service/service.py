@@ -9,6 +9,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.io.descriptor import IODescriptor
 from bentoml.runner.runner import Runner
 from bentoml.service.api import InferenceAPI
+from bentoml.service.openapi import openapi_document
 from bentoml.store.model import Model
 from bentoml.tag import Tag, validate_part
 
@@ -121,9 +122,14 @@ class Service:
     @property
     def openapi_spec(self) -> dict[str, Any]:
         """The OpenAPI document of its routes."""
-        from bentoml.service.openapi import openapi_document
+        return self.openapi()
 
-        return openapi_document(self)
+    def openapi(self, *, metrics: bool = True) -> dict[str, Any]:
+        """The OpenAPI document, with or without the route of the metrics."""
+        version = self.tag.version if self.tag is not None else None
+        return openapi_document(
+            self.name, version=version, description=self.doc, apis=self.apis.values(), metrics=metrics
+        )
 
     def __str__(self) -> str:
         if self.bento is not None:

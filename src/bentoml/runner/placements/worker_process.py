@@ -42,6 +42,7 @@ class WorkerProcess(Placement):
         self.path = path
         self._loop: asyncio.AbstractEventLoop | None = None
         self._peer: FramePeer | None = None
+        self._greeted: asyncio.Future[None] | None = None
         self._ids = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._streams: dict[int, asyncio.Queue[tuple[int, Any]]] = {}
@@ -63,7 +64,11 @@ class WorkerProcess(Placement):
             sock.setblocking(False)
             try:
                 await self._loop.sock_connect(sock, self.path)
+                self._greeted = self._loop.create_future()
                 self._peer = FramePeer(sock, on_frame=self._on_frame, on_lost=self._on_lost)
+                # The supervisor holds the listening socket, so connecting says nothing; the first frame says that a
+                # worker has loaded its model.
+                await self._greeted
                 return
             except (OSError, FrameError) as error:
                 sock.close()
@@ -72,7 +77,7 @@ class WorkerProcess(Placement):
 
     @property
     def is_ready(self) -> bool:
-        return self._peer is not None
+        return self._greeted is not None and self._greeted.done() and self._peer is not None
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
@@ -121,7 +126,7 @@ class WorkerProcess(Placement):
                 self._withdraw(number)
 
     def _send_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-        if self._peer is None:
+        if not self.is_ready:
             raise ServiceUnavailable(f"the worker of the runner {self.name!r} is being restarted")
         number = next(self._ids)
         buffers = self._buffers
@@ -152,14 +157,18 @@ class WorkerProcess(Placement):
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def _on_frame(self, tree: Any, buffers: list[memoryview]) -> None:
+        if self._greeted is not None and not self._greeted.done():
+            self._greeted.set_result(None)
         for number, outcome, packed in tree:
             future = self._waiting.get(number)
             queue = self._streams.get(number)
             if future is None and queue is None:
                 continue
             try:
-                value = unpack(packed, buffers, trusted=True) if outcome == VALUE else None
-                if outcome == FAILED:
+                value: Any = None
+                if outcome == VALUE:
+                    value = unpack(packed, buffers, trusted=True)
+                elif outcome == FAILED:
                     value = rebuilt_error(packed, buffers)
             except FrameError as error:
                 outcome, value = FAILED, error
@@ -176,6 +185,11 @@ class WorkerProcess(Placement):
 
     def _on_lost(self, reason: str) -> None:
         self._peer = None
+        connecting = self._greeted is not None and not self._greeted.done()
+        if connecting:
+            assert self._greeted is not None
+            self._greeted.set_exception(ConnectionError(reason))
+            return
         error = f"the worker of the runner {self.name!r} ended while it had this call: {reason}"
         if self._waiting or self._streams:
             logger.error("%s (%d calls)", error, len(self._waiting) + len(self._streams))

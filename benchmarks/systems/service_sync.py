@@ -1,0 +1,24 @@
+"""The service of the tutorial, as a plain function."""
+
+from credit_application import CreditApplication
+
+import bentoml
+from bentoml.io import JSON
+
+model_ref = bentoml.xgboost.get("credit_risk_model_unbatched:latest")
+dv = model_ref.custom_objects["DictVectorizer"]
+model_runner = model_ref.to_runner()
+svc = bentoml.Service("credit_risk_classifier", runners=[model_runner])
+
+
+@svc.api(input=JSON(pydantic_model=CreditApplication), output=JSON())
+def classify(credit_application):
+    vector = dv.transform(credit_application.dict())
+    prediction = model_runner.predict.run(vector)
+    result = prediction[0]
+    if result > 0.5:
+        return {"Status": "DECLINED"}
+    elif result > 0.3:
+        return {"Status": "MAYBE"}
+    else:
+        return {"Status": "APPROVED"}

@@ -1,0 +1,137 @@
+"""`bentoml serve`: flags become configuration, and the supervisor does the rest."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from bentoml.cli.group import Command
+
+if TYPE_CHECKING:
+    from bentoml.config import LoadedConfig
+    from bentoml.server.supervisor import ServeOptions
+
+__all__ = ["serve", "serve_options"]
+
+logger = logging.getLogger("bentoml")
+
+#: Parameter → the configuration keys that it sets.
+KEYS = {
+    "port": ("api_server.http.port",),
+    "host": ("api_server.http.host",),
+    "api_workers": ("api_server.workers",),
+    "timeout": ("api_server.traffic.timeout", "runners.traffic.timeout"),
+    "backlog": ("api_server.backlog",),
+}
+HOST_KEY = "api_server.http.host"
+
+
+@click.command(cls=Command)
+@click.argument("bento", default=".", type=click.Path())
+@click.option("--production", is_flag=True, help="Serve for production. This is the default.")
+@click.option("--development", is_flag=True, help="Serve with one API worker, which is not restarted when it dies.")
+@click.option(
+    "-p", "--port", type=int, envvar="BENTOML_PORT", show_envvar=True, help="TCP port to listen on.  [default: 3000]"
+)
+@click.option(
+    "--host", envvar="BENTOML_HOST", show_envvar=True, help="IPv4 or IPv6 address to listen on.  [default: 0.0.0.0]"
+)
+@click.option(
+    "--api-workers",
+    type=int,
+    envvar="BENTOML_API_WORKERS",
+    show_envvar=True,
+    help="API worker processes.  [default: one for each CPU]",
+)
+@click.option(
+    "--timeout",
+    type=float,
+    envvar="BENTOML_TIMEOUT",
+    show_envvar=True,
+    help="Seconds that a request, and the call of a runner, may take.  [default: 60 and 900]",
+)
+@click.option("--backlog", type=int, help="Connections that may wait to be accepted.  [default: 2048]")
+@click.option(
+    "--reload", is_flag=True, help="Restart when a file of the working directory changes; implies --development."
+)
+@click.option(
+    "--working-dir",
+    type=click.Path(exists=True, file_okay=False),
+    help="Where modules and files are looked up.  [default: BENTO if it is a folder, else this one]",
+)
+@click.pass_context
+def serve(ctx: click.Context, /, **_: Any) -> None:
+    """Serve a service over HTTP until Ctrl-C.
+
+    BENTO is `module:variable`, `file.py:variable`, or a folder with a bentofile.yaml or a service.py; by default this
+    folder. `bentoml serve-http` is the same command.
+    """
+    from bentoml import _logging
+    from bentoml.server import supervisor
+
+    _logging.configure("cli", level=logging.getLogger("bentoml").level)
+    ctx.exit(supervisor.serve(serve_options(ctx)))
+
+
+def serve_options(ctx: click.Context) -> ServeOptions:
+    """What the parameters of the command ask for; makes it the configuration of this process.
+
+    Raises:
+        UsageError: --production and --development.
+        BentoMLConfigException: a value breaks a limit, or the host is not an address.
+    """
+    from bentoml import config
+    from bentoml.server.supervisor import ServeOptions
+
+    given = ctx.params
+    if given["production"] and given["development"]:
+        raise click.UsageError("--production and --development exclude each other.", ctx)
+    if given["production"] and given["reload"]:
+        logger.warning("--production has no effect: --reload serves for development")
+    bento = Path(given["bento"]).expanduser()
+    folder = Path(given["working_dir"] or (bento if bento.is_dir() else "."))
+    if given["host"] == "localhost":
+        logger.warning("localhost is taken for 127.0.0.1: only this machine can connect")
+        given["host"] = "127.0.0.1"
+    flags = {key: (given[name], _origin(ctx, name)) for name in KEYS if given[name] is not None for key in KEYS[name]}
+    loaded = config.from_environment(working_dir=folder, flags=flags)
+    _check_host(loaded)
+    config.use(loaded)
+    found = None if os.environ.get("BENTOML_CONFIG") else config.sources.discover(folder)
+    if found is not None:
+        logger.info("using the configuration file %s", found.resolve())
+    return ServeOptions(
+        identifier=given["bento"],
+        working_dir=given["working_dir"],
+        loaded=loaded,
+        development=given["development"] or given["reload"],
+        reload=given["reload"],
+    )
+
+
+def _origin(ctx: click.Context, name: str) -> str:
+    """Who set a parameter: `--port` or `BENTOML_PORT`."""
+    option = next(param for param in ctx.command.params if param.name == name)
+    if ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
+        return str(option.envvar)
+    return max(option.opts, key=len)
+
+
+def _check_host(loaded: LoadedConfig) -> None:
+    import ipaddress
+
+    from bentoml.exceptions import BentoMLConfigException
+
+    host = loaded.config.api_server.http.host
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise BentoMLConfigException(
+            f"`{HOST_KEY}` must be an IPv4 or IPv6 address, not {host!r} (set by {loaded.origins[HOST_KEY]})",
+            hint="0.0.0.0 for every network of this machine, 127.0.0.1 for this machine alone",
+        ) from None

@@ -1,0 +1,1 @@
+"""The guards of the house: what keeps the structure, and not a feature, as it is."""
