@@ -405,12 +405,38 @@ async def test_a_coroutine_is_cancelled_with_its_caller() -> None:
 
 @asynchronous
 async def test_the_number_of_coroutines_is_bounded() -> None:
-    async with serving(make_engine(Model, max_queue_rows=2)) as engine:
+    watcher = Watcher()
+    async with serving(make_engine(Model, observer=watcher, max_queue_rows=2)) as engine:
         calls = [engine.submit("coroutine", (number,), {}) for number in range(2)]
         with pytest.raises(ServiceUnavailable, match="2 calls of 'model' are running, no more may"):
             engine.submit("coroutine", (3,), {})
+        assert watcher.refusals == [("coroutine", "queue")]
         assert await asyncio.gather(*calls) == [0, 1]
         assert await engine.submit("coroutine", (3,), {}) == 3
+
+
+@asynchronous
+async def test_coroutines_that_were_accepted_end_though_the_engine_is_closed_before_they_begin() -> None:
+    engine = make_engine(Model)
+    engine.start()
+    call = engine.submit("coroutine", (1,), {})
+    await engine.close()
+    assert await call == 1
+
+
+@asynchronous
+async def test_a_thread_that_calls_when_the_event_loop_has_ended_is_told() -> None:
+    engine = make_engine(Model)
+
+    async def serve_and_forget() -> None:
+        engine.start()
+        engine.pump.hold()
+        engine.submit("predict", (["a"],), {})
+
+    await asyncio.to_thread(asyncio.run, serve_and_forget())
+    found = await outcome(in_thread(engine, "predict", ["b"]))
+    assert isinstance(found, StateException)
+    assert str(found) == "the event loop that served the runner 'model' has ended"
 
 
 @asynchronous

@@ -14,7 +14,7 @@ import functools
 import inspect
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 from bentoml._context import ModelTiming, model_timings
@@ -30,6 +30,8 @@ from bentoml.runner.slot import Slot
 
 __all__ = ["Engine"]
 
+_Args: TypeAlias = tuple[Any, ...]
+_Kwargs: TypeAlias = dict[str, Any]
 _Future: TypeAlias = "asyncio.Future[Any] | concurrent.futures.Future[Any]"
 
 
@@ -142,7 +144,7 @@ class Engine:
             raise StateException(f"the runner {self.name!r} is not running")
         return self._pump
 
-    def submit(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Future[Any]:
+    def submit(self, method: str, args: _Args, kwargs: _Kwargs) -> asyncio.Future[Any]:
         """Queue a call on the event loop that `start` was called on; cancelling the future withdraws it.
 
         Raises:
@@ -158,29 +160,32 @@ class Engine:
         pump.push(queue, self._call(queue, args, kwargs, future))
         return future
 
-    def _call(self, queue: MethodQueue, args: tuple[Any, ...], kwargs: dict[str, Any], future: _Future) -> Call:
+    def _call(self, queue: MethodQueue, args: _Args, kwargs: _Kwargs, future: _Future) -> Call:
         plan = queue.plan
         rows, key = measure(args, kwargs, plan.signature.batch_dim[0]) if plan.batching else (1, None)
         now = self._clock()
         return Call(args, kwargs, rows, key, now, now + plan.max_latency_s, future, model_timings.get())
 
-    def _submit_task(
-        self, pump: Pump, queue: MethodQueue, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> asyncio.Future[Any]:
+    def _submit_task(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> asyncio.Future[Any]:
         """Coroutines that are not batched need neither queue nor slot: they take turns by themselves."""
         plan = queue.plan
         if len(self._tasks) >= plan.max_queue_rows:
+            if self._reporter is not None:
+                self._reporter.refused(plan.name, "queue")
             raise ServiceUnavailable(f"{len(self._tasks)} calls of {self.name!r} are running, no more may")
         task = pump.loop.create_task(self.run_coroutine(plan.name, args, kwargs))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def run_coroutine(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Await a coroutine method on the running event loop."""
+    def run_coroutine(self, method: str, args: _Args, kwargs: _Kwargs) -> Coroutine[Any, Any, Any]:
+        """A coroutine that calls a coroutine method, for any event loop."""
+        return self._awaited(self._function(method), method, args, kwargs)
+
+    async def _awaited(self, function: Callable[..., Any], method: str, args: _Args, kwargs: _Kwargs) -> Any:
         started = time.perf_counter()
         try:
-            return await self._function(method)(*args, **kwargs)
+            return await function(*args, **kwargs)
         except (Exception, asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:
@@ -188,7 +193,7 @@ class Engine:
         finally:
             self._ran_alone(method, 1, 0.0, time.perf_counter() - started)
 
-    def stream(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
+    def stream(self, method: str, args: _Args, kwargs: _Kwargs) -> AsyncIterator[Any]:
         """Iterate over what a generator method yields.
 
         Raises:
@@ -200,9 +205,7 @@ class Engine:
 
     # -- from other threads --------------------------------------------------------------------------------------------
 
-    def submit_from_thread(
-        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> concurrent.futures.Future[Any]:
+    def submit_from_thread(self, method: str, args: _Args, kwargs: _Kwargs) -> concurrent.futures.Future[Any]:
         """`submit` for other threads than that of the event loop; a refusal is raised by the future."""
         pump = self.pump
         queue = self.queues[method]
@@ -212,10 +215,10 @@ class Engine:
         pump.push_from_thread(queue, self._call(queue, args, kwargs, future))
         return future
 
-    async def _submitted(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def _submitted(self, method: str, args: _Args, kwargs: _Kwargs) -> Any:
         return await self.submit(method, args, kwargs)
 
-    def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, method: str, args: _Args, kwargs: _Kwargs) -> Any:
         """Call the method and wait for its result; from any thread.
 
         A batchable method joins the others' calls when the event loop serves it and the caller is another thread.
@@ -251,7 +254,7 @@ class Engine:
             self._slot.release()
             self._ran_alone(method, 1, started - asked, ended - started)
 
-    def _call_joined(self, pump: Pump, queue: MethodQueue, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call_joined(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> Any:
         plan = queue.plan
         call = self._call(queue, args, kwargs, concurrent.futures.Future())
         idle = plan.policy.patience_s <= 0 and not any(self.queues.values())
@@ -270,7 +273,7 @@ class Engine:
             raise outcome.error
         return outcome
 
-    def _run_to_completion(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run_to_completion(self, method: str, args: _Args, kwargs: _Kwargs) -> Any:
         try:
             asyncio.get_running_loop()
         except RuntimeError:

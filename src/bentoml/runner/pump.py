@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from bentoml._context import ModelTiming
-from bentoml.exceptions import ServiceUnavailable
+from bentoml.exceptions import ServiceUnavailable, StateException
 from bentoml.runner.alarm import Alarm
 from bentoml.runner.batching import Reason, Send, Wait, decide
 from bentoml.runner.execution import Failure, Ran, run_batch, run_batch_async
@@ -98,7 +98,7 @@ class Pump:
         try:
             if self._closed:
                 raise ServiceUnavailable(f"the runner {self._name!r} is shutting down")
-            queue.push(call, self._free_at(queue))
+            queue.push(call, self._busy_until if len(self._queues) == 1 else self._free_at(queue))
         except ServiceUnavailable:
             self._reporter.refused(queue.plan.name, "queue")
             raise
@@ -114,12 +114,13 @@ class Pump:
             except ServiceUnavailable as error:
                 call.fail(error)
 
-        self.loop.call_soon_threadsafe(push)
+        try:
+            self.loop.call_soon_threadsafe(push)
+        except RuntimeError:
+            call.fail(StateException(f"the event loop that served the runner {self._name!r} has ended"))
 
     def _free_at(self, queue: MethodQueue) -> float:
-        """When the model can begin with the calls of one method."""
-        if len(self._queues) == 1:
-            return self._busy_until
+        """When the model can begin with the calls of one method of several."""
         backlog_s = sum([other.backlog_s() for other in self._queues if other is not queue and other.rows])
         return max(self._clock(), self._busy_until) + backlog_s if backlog_s else self._busy_until
 
@@ -222,7 +223,7 @@ class Pump:
                 self._slot.give_back()
                 self._done(batch, ran, seconds)
                 return
-            # It failed. Finding out why takes several calls, and those are made in the thread.
+            # It failed, and finding out why takes several calls: those are made in the thread.
         self._busy_until = now + queue.cost(rows)
 
         def in_thread() -> None:

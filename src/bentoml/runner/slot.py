@@ -45,7 +45,7 @@ class Slot:
         Args:
             past_gate: go before a waiting pump; for its own thread, in which it cannot have its turn meanwhile.
         """
-        if not past_gate:
+        if not past_gate and not self._gate.is_set():
             self._gate.wait()
         if not self._lock.acquire(blocking=False):
             self._line.append(None)
