@@ -157,7 +157,7 @@ class Pump:
     def _pump(self) -> None:
         """Let one batch leave if the slot is free; whatever ends a batch pumps again."""
         self._scheduled = False
-        if self._closed or not any(self._queues):
+        if self._closed or not any([queue.rows for queue in self._queues]):
             self._slot.stand_down()
         elif self._held:
             self._slot.stand_down()
@@ -174,7 +174,7 @@ class Pump:
 
     def _seal(self, now: float) -> tuple[MethodQueue, list[Call], Reason] | None:
         """Take the batch that leaves next: of the oldest call that need not wait for others to join it."""
-        lanes = [(queue, lane) for queue in self._queues if queue for lane in queue.lanes()]
+        lanes = [(queue, lane) for queue in self._queues if queue.rows for lane in queue.lanes()]
         if len(lanes) > 1:
             lanes.sort(key=lambda found: found[1][0].enqueued_at)
         for queue, lane in lanes:
@@ -273,7 +273,7 @@ class Pump:
             queue.cost.observe(rows, compute_s)
         waited_s = batch.sealed_at - calls[0].enqueued_at
         self._reporter.batch(method, len(calls), rows, waited_s, compute_s, batch.reason)
-        if any(self._queues):
+        if any([queue.rows for queue in self._queues]):
             self.wake()
 
     def _shed(self, queue: MethodQueue, now: float) -> None:
