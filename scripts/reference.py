@@ -43,6 +43,10 @@ NOT_YET = {
     "runners.traffic.timeout",
     *(key.name for key in explain.below("runners.logging")),
 }
+#: What every framework module offers.
+FRAMEWORK_FUNCTIONS = bentoml.sklearn.__all__
+#: Public modules that `bentoml` does not list, as users do not need them.
+FOR_AUTHORS = {"framework"}
 #: Headings of docstrings, as they are shown.
 SECTIONS = {
     "Args": "Arguments",
@@ -66,28 +70,22 @@ def api() -> Iterator[str]:
         yield from _entry(f"bentoml.{name}", getattr(bentoml, name))
     yield "## Frameworks\n"
     yield "The functions of every framework module; what a model may be stands with each module below.\n"
-    for name in sorted(_public(Framework)):
-        yield from _function(f"bentoml.<framework>.{name}", vars(Framework)[name], own=True)
-    for name in sorted(set(bentoml.__all__) - set(here)):
-        yield from _module(f"bentoml.{name}", getattr(bentoml, name))
+    for name in FRAMEWORK_FUNCTIONS:
+        yield from _function(f"bentoml.FRAMEWORK.{name}", vars(Framework)[name], own=True)
+    for name in sorted({*bentoml.__all__, *FOR_AUTHORS} - set(here)):
+        yield from _module(f"bentoml.{name}", importlib.import_module(f"bentoml.{name}"))
 
 
 def _module(name: str, module: ModuleType) -> Iterator[str]:
     yield f"## {name}\n"
     yield from _doc(module)
-    listed = {each: getattr(module, each) for each in public_names(module)}
+    listed = {each: getattr(module, each) for each in module.__all__}
     shared = [each for each, value in listed.items() if _is_of_framework(value)]
     if shared:
         functions = ", ".join(f"`{name}.{each}`" for each in shared)
         yield f"{functions}: see [Frameworks](#frameworks).\n"
     for each in sorted(listed.keys() - set(shared), key=lambda each: (each.islower(), each)):
         yield from _entry(f"{name}.{each}", listed[each])
-
-
-def public_names(module: ModuleType) -> list[str]:
-    """The names that a public module lists; for a package without a list, those of its files."""
-    names = getattr(module, "__all__", None)
-    return list(names or ())
 
 
 def _is_of_framework(value: Any) -> bool:
@@ -107,11 +105,16 @@ def _entry(name: str, value: Any) -> Iterator[str]:
 def _class(name: str, cls: type) -> Iterator[str]:
     yield f"### {name}\n"
     if issubclass(cls, Exception):
-        status = getattr(cls, "error_code", None)
-        yield f"A `{cls.__mro__[1].__name__}`{f'; HTTP status {int(status)}' if status else ''}.\n"
-    yield _signature(name.rpartition(".")[2], cls)
+        status = f"; HTTP status {int(cls.error_code)}" if issubclass(cls, bentoml.exceptions.BentoMLException) else ""
+        yield f"Derives from `{cls.__mro__[1].__name__}`{status}.\n"
+    if cls.__module__ == "bentoml.config.tree":
+        yield "Frozen; its fields are keys of the [configuration](configuration.md).\n"
+    else:
+        yield _signature(name.rpartition(".")[2], cls)
     yield from _doc(cls)
     for member in _public(cls):
+        if cls is Framework and member in FRAMEWORK_FUNCTIONS:
+            continue
         value = inspect.getattr_static(cls, member)
         if isinstance(value, property):
             returned = inspect.signature(value.fget).return_annotation if value.fget else ""
@@ -153,6 +156,8 @@ def _signature(name: str, value: Any, *, own: bool = False) -> str:
     except ValueError:
         return ""
     parameters = [each for each in list(signature.parameters.values())[own:] if not each.name.startswith("_")]
+    if [each.kind for each in parameters] == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]:
+        return ""
     parts: list[str] = []
     star = False
     for parameter in parameters:
@@ -204,7 +209,7 @@ def markdown_of(doc: str) -> str:
         heading = SECTIONS.get(line.removesuffix(":")) if line.endswith(":") else None
         if heading:
             in_section = True
-            out += ["", f"**{heading}**", ""]
+            out += [*([""] if out and out[-1] else []), f"**{heading}**", ""]
         elif in_section and line.startswith("    "):
             entry = re.match(r" {4}(\S[^:]*): (.*)", line)
             is_more = line.startswith("     ")
@@ -251,7 +256,7 @@ def command_line() -> Iterator[str]:
         context = click.Context(command, info_name=name)
         yield f"## {name}\n"
         yield f"```text\n{name} {' '.join(command.collect_usage_pieces(context))}\n```\n"
-        yield re.sub(r"\x08\n((?:.+\n?)+)", _verbatim, inspect.cleandoc(command.help or "")) + "\n"
+        yield re.sub(r"\x08\n((?:.+\n?)+)", _verbatim, inspect.cleandoc(command.help or "")).rstrip("\n") + "\n"
         own = [each for each in command.params if isinstance(each, click.Option) and each.name not in common]
         if own:
             yield from _options(own)
@@ -287,10 +292,12 @@ def configuration() -> Iterator[str]:
     yield "\n".join(rows) + "\n"
     yield "## Names of the past\n"
     yield "They are taken, with a warning.\n"
-    yield "\n".join(["| before | now |", "| --- | --- |", *(f"| `{a}` | `{b}` |" for a, b in sources.RENAMED.items())]) + "\n"
+    renamed = [f"| `{before}` | `{now}` |" for before, now in sources.RENAMED.items()]
+    yield "\n".join(["| before | now |", "| --- | --- |", *renamed]) + "\n"
     yield "## Keys of BentoML without an effect\n"
     yield "They are taken, with a warning.\n"
-    yield "\n".join(["| key | because |", "| --- | --- |", *(f"| `{a}` | {b} |" for a, b in check.WITHOUT_EFFECT.items())]) + "\n"
+    without = [f"| `{key}` | {reason} |" for key, reason in check.WITHOUT_EFFECT.items()]
+    yield "\n".join(["| key | because |", "| --- | --- |", *without]) + "\n"
 
 
 def _cell(text: str) -> str:
@@ -303,12 +310,13 @@ def _cell(text: str) -> str:
 def tree() -> Iterator[str]:
     """Every file of the package with the first line of its docstring."""
     lines = []
-    folders = sorted({path.parent for path in PACKAGE.rglob("*.py")}, key=lambda folder: folder.relative_to(PACKAGE).parts)
-    for folder in folders:
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    for folder in sorted(folders, key=lambda folder: folder.relative_to(PACKAGE).parts):
         depth = len(folder.relative_to(PACKAGE).parts)
         if folder != PACKAGE:
             lines.append(f"{'  ' * (depth - 1)}{folder.name}/")
-        lines += [f"{'  ' * depth}{path.name:<{24 - 2 * depth}} {_first_line(path)}" for path in sorted(folder.glob("*.py"))]
+        for path in sorted(folder.glob("*.py")):
+            lines.append(f"{'  ' * depth}{path.name:<{24 - 2 * depth}} {_first_line(path)}")
     yield "```text\n" + "\n".join(lines) + "\n```\n"
 
 
@@ -332,7 +340,7 @@ def renewed(page: str) -> tuple[str, str]:
     text = (ROOT / page).read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
-    assert begin and end, f"{page} lacks the marks between which it is written"
+    assert end, f"{page} lacks the marks between which it is written"
     written = "\n".join(part for part in PAGES[page]() if part)
     return text, f"{before}{BEGIN}\n{written}\n{END}{after}"
 

@@ -142,7 +142,9 @@ class _Run:
         if "output" in block.flags:
             self._compare(block.text)
         elif block.is_run or (block.file_name and "illustrative" not in block.flags):
-            text = block.text.replace("localhost:3000", f"localhost:{self._server.port}") if self._server else block.text
+            text = (
+                block.text.replace("localhost:3000", f"localhost:{self._server.port}") if self._server else block.text
+            )
             self._output, failed = self._do(block, text, where)
             if failed != ("fails" in block.flags):
                 raise _Failed(f"it {'failed' if failed else 'did not fail'}:\n{self._output}")
@@ -166,7 +168,7 @@ class _Run:
         with contextlib.redirect_stdout(io.StringIO()) as said:
             try:
                 exec(compile(text, where, "exec"), vars(self._module))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a page's code may raise anything
                 return said.getvalue() + traceback.format_exception_only(error)[-1], True
         return said.getvalue(), False
 
