@@ -74,7 +74,7 @@ class ApiWorker(Worker):
         return None
 
     async def end(self) -> None:
-        await self._listener.drain(self.loaded.config.api_server.shutdown_grace)
+        await self._listener.drain(self.loaded.config.api_server.shutdown_grace, shared=self.replaced)
         await _run_hooks(self.service.shutdown_hooks, self._app)
         for placement in self._placements:
             await placement.close()

@@ -88,6 +88,11 @@ class Child:
             await self._channel.close()
         return code
 
+    def replace(self) -> None:
+        """Let it finish what it has and end; a successor takes over the port."""
+        self.restarting = True
+        self.signal(signal.SIGUSR1)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
         if self._process is not None and self._process.poll() is None:

@@ -120,8 +120,7 @@ class Crew:
         """Let every worker finish what it has and start a successor: the code was edited."""
         self._edited.set()
         for child in self._children.values():
-            child.restarting = True
-            child.signal(signal.SIGTERM)
+            child.replace()
 
     def kill(self) -> None:
         """End every worker at once."""

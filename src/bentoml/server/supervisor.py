@@ -106,6 +106,8 @@ class _Supervisor:
         self.crew.add(self.api_specs)
         reloading = asyncio.create_task(self._reload_on_change()) if self.options.reload else None
         await self.stopping.wait()
+        # Before the workers drain: as long as any process has the port open, clients can still connect to it.
+        self.sock.close()
         grace_s = self.config.api_server.shutdown_grace
         # The runners last, as the requests in flight still need them.
         clean = [await self.crew.stop("api_server", grace_s), await self.crew.stop("runner", grace_s)]

@@ -39,6 +39,7 @@ class Worker:
 
     Attributes:
         stopping: set when the worker shall finish what it has and end.
+        replaced: whether a successor takes over its port.
     """
 
     def __init__(self, service: Service, loaded: config.LoadedConfig, start: Start) -> None:
@@ -46,6 +47,7 @@ class Worker:
         self.loaded = loaded
         self.start = start
         self.stopping = asyncio.Event()
+        self.replaced = False
 
     async def begin(self, go: Go) -> Callable[[], None]:
         """Load what is needed; returns what opens the door, which is called when nothing can go wrong any more."""
@@ -57,7 +59,9 @@ class Worker:
 
     async def run(self, channel: Channel, started_s: float) -> int:
         """The life of the worker after it has described its service; its exit code."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stopping.set)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._on_replaced)
         await channel.open()
         go = await channel.receive()
         if go is None:
@@ -80,6 +84,10 @@ class Worker:
             task.cancel()
         await self.end()
         return 0
+
+    def _on_replaced(self) -> None:
+        self.replaced = True
+        self.stopping.set()
 
     async def _until_orphaned(self, channel: Channel) -> None:
         """Stop when the supervisor is gone: nobody would ever stop this worker."""

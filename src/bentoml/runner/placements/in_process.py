@@ -35,11 +35,16 @@ class InProcess(Placement):
     def submit(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         loop = self._loop
         if loop is None:
-            return asyncio.to_thread(self.engine.call, method, args, kwargs)
+            return self._submit_locally(method, args, kwargs)
         if loop is asyncio.get_running_loop():
             return self.engine.submit(method, args, kwargs)
         # Another thread's event loop: the queues belong to the first one.
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.engine.submitted(method, args, kwargs), loop))
+        return asyncio.wrap_future(self.engine.submit_from_thread(method, args, kwargs))
+
+    async def _submit_locally(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.engine.is_asynchronous(method):
+            return await self.engine.run_coroutine(method, args, kwargs)
+        return await asyncio.to_thread(self.engine.call, method, args, kwargs)
 
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.engine.call(method, args, kwargs)
