@@ -287,11 +287,6 @@ class Engine:
         if self._reporter is not None:
             self._reporter.alone(method, rows, queue_s, compute_s)
 
-    def is_streaming(self, method: str) -> bool:
-        """Whether the method yields its results."""
-        function = inspect.unwrap(self._function(method))
-        return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-
     def _function(self, method: str) -> Callable[..., Any]:
         if self._closed:
             raise StateException(f"the runner {self.name!r} is closed")

@@ -122,7 +122,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         class Dumper(yaml.SafeDumper):
             """Quotes text with rare line breaks, which PyYAML would write plain and read back as a space."""
 
-            def represent_str(self, data: str) -> yaml.Node:
+            def represent_str(self, data: str) -> yaml.ScalarNode:
                 style = '"' if any(mark in data for mark in "\x85\u2028\u2029") else None
                 return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
