@@ -72,8 +72,14 @@ def api() -> Iterator[str]:
     yield "The functions of every framework module; what a model may be stands with each module below.\n"
     for name in FRAMEWORK_FUNCTIONS:
         yield from _function(f"bentoml.FRAMEWORK.{name}", vars(Framework)[name], own=True)
-    for name in sorted({*bentoml.__all__, *FOR_AUTHORS} - set(here)):
-        yield from _module(f"bentoml.{name}", importlib.import_module(f"bentoml.{name}"))
+    for name, module in public_modules().items():
+        yield from _module(name, module)
+
+
+def public_modules() -> dict[str, ModuleType]:
+    """The public modules by name."""
+    names = {name for name in bentoml.__all__ if isinstance(getattr(bentoml, name), ModuleType)}
+    return {f"bentoml.{name}": importlib.import_module(f"bentoml.{name}") for name in sorted(names | FOR_AUTHORS)}
 
 
 def _module(name: str, module: ModuleType) -> Iterator[str]:
@@ -99,7 +105,16 @@ def _entry(name: str, value: Any) -> Iterator[str]:
         yield from _function(name, value)
     else:
         yield f"### {name}\n"
-        yield f"`{type(value).__name__}`.\n"
+        yield f"A {type(value).__name__}. {comment_of(name.rpartition('.')[2])}\n"
+
+
+def comment_of(constant: str) -> str:
+    """What stands above a constant of the package as a comment `#: …`."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found = re.search(rf"((?:^#: .*\n)+){constant}\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            return " ".join(line.removeprefix("#: ") for line in found[1].splitlines())
+    return ""
 
 
 def _class(name: str, cls: type) -> Iterator[str]:
@@ -112,7 +127,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
     else:
         yield _signature(name.rpartition(".")[2], cls)
     yield from _doc(cls)
-    for member in _public(cls):
+    for member in public_members(cls):
         if cls is Framework and member in FRAMEWORK_FUNCTIONS:
             continue
         value = inspect.getattr_static(cls, member)
@@ -131,7 +146,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
             yield from _function(f"{name}.{member}", value._func, level=4, own=value._bind)
 
 
-def _public(cls: type) -> list[str]:
+def public_members(cls: type) -> list[str]:
     """The public methods and properties of a class, inherited ones of this package included, in their order."""
     found: dict[str, None] = {}
     for base in cls.__mro__:
@@ -338,7 +353,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
 def renewed(page: str) -> tuple[str, str]:
     """The text of a page as it is, and as it should be."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
+    before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     assert end, f"{page} lacks the marks between which it is written"
     written = "\n".join(part for part in PAGES[page]() if part)

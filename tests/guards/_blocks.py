@@ -87,6 +87,8 @@ def run_page(page: Path, folder: Path) -> None:
         "HOME": str(home),
         "BENTOML_PORT": "0",
         "BENTOML_API_WORKERS": "2",
+        # Tests run side by side: threads that wait for a core by spinning would take it from the others.
+        "OMP_NUM_THREADS": "1",
         "NO_COLOR": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join(paths),
