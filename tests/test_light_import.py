@@ -60,10 +60,7 @@ def test_every_public_name_is_there(name: str) -> None:
 
 def test_public_names_do_not_load_a_library_of_models() -> None:
     loaded = modules_after("import bentoml\nfor name in bentoml.__all__: getattr(bentoml, name)")
-<<<<<<< HEAD
-=======
     # asyncio, and ssl by it, is what runners stand on.
->>>>>>> wt-cli
     assert loaded & HEAVY <= {"asyncio", "cloudpickle", "importlib.metadata", "msgspec", "ssl"}
 
 
