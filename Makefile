@@ -9,7 +9,7 @@ DEMO_HOME := $(CURDIR)/.demo/bentoml
 # Two workers suit the smallest machine that we support; `make test WORKERS=8` on a larger one.
 WORKERS ?= 2
 
-.PHONY: demo test lint types guards format clean
+.PHONY: demo test bench lint types format clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -38,6 +38,16 @@ demo: $(VENV)/.examples
 
 test: $(VENV)/.dev lint types
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+$(VENV)/.bench: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --progress-bar on --editable '.[bench]'
+	@touch $@
+
+# Needs wrk and h2load (Debian: wrk, nghttp2-client). Takes about half an hour, most of it under load.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/batching.py
+	$(BIN)/python benchmarks/plot.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
