@@ -106,22 +106,21 @@ def test_on_request_nobody_is_searched_for() -> None:
     assert (values(ran), model.seen, ran.clean) == (["ValueError: a bad row"] * 4, [4], False)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, StopIteration])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_error_that_would_end_an_event_loop_becomes_one_that_can_be_raised_in_the_caller(
     run: Any, error: type[BaseException]
 ) -> None:
-    if error is StopIteration and run.__name__ == "awaited":
-        pytest.skip("Python makes a RuntimeError of a StopIteration in a coroutine")
     ran = run(PLAN, Model(1.0, error=error), [call(np.array([0.0])), call(np.array([1.0]))])
-    good, bad = values(ran)
-    assert good == [0.0]
-    assert bad == f"BentoMLException: the method 'predict' raised {error.__name__}: a bad row"
+    assert values(ran) == [[0.0], f"BentoMLException: the method 'predict' raised {error.__name__}: a bad row"]
     assert isinstance(ran.outcomes[1].error.__cause__, error)
 
 
-def test_a_generator_exit_of_a_plain_method_belongs_to_its_caller() -> None:
-    ran = run_batch(ALONE, Model(1.0, error=GeneratorExit), [call(np.array([1.0]), plan=ALONE)], clock=lambda: 0.0)
-    assert values(ran) == ["BentoMLException: the method 'predict' raised GeneratorExit: a bad row"]
+@pytest.mark.parametrize("error", [StopIteration, GeneratorExit, asyncio.CancelledError])
+def test_an_error_that_ends_a_generator_or_a_task_becomes_one_that_can_be_raised_in_the_caller(
+    error: type[BaseException],
+) -> None:
+    ran = run_batch(PLAN, Model(1.0, error=error), [call(np.array([0.0])), call(np.array([1.0]))], clock=lambda: 0.0)
+    assert values(ran) == [[0.0], f"BentoMLException: the method 'predict' raised {error.__name__}: a bad row"]
 
 
 def test_a_coroutine_that_is_cancelled_is_not_searched_for_the_guilty() -> None:

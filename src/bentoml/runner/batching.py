@@ -206,7 +206,7 @@ class CostModel:
         if variance > 1e-9 * mean_rows * mean_rows:
             # Neither part of a duration is negative; a line that says so is noise.
             slope = min(max(self._covariance / variance, 0.0), mean_s / mean_rows)
-        self.per_row_s, self.per_call_s = slope, mean_s - slope * mean_rows
+        self.per_row_s, self.per_call_s = slope, max(0.0, mean_s - slope * mean_rows)
 
     def __call__(self, rows: int, calls: int = 1) -> float:
         """Seconds for `rows` rows in `calls` calls; of single calls nine in ten stay below; 0 before any was seen."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import inspect
 import threading
 import time
@@ -187,16 +188,15 @@ class Engine:
         finally:
             self._ran_alone(method, 1, 0.0, time.perf_counter() - started)
 
-    async def stream(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
+    def stream(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
         """Iterate over what a generator method yields.
 
         Raises:
-            InvalidArgument: the method is none.
+            InvalidArgument: as it is iterated over; the method is none.
         """
         self._function(method)
-        produced = getattr(self._instance, method)(*args, **kwargs)
-        async for item in streaming.iterate(produced, self._slot, method=f"{self.name}.{method}"):
-            yield item
+        made = functools.partial(getattr(self._instance, method), *args, **kwargs)
+        return streaming.iterate(made, self._slot, method=f"{self.name}.{method}")
 
     # -- from other threads --------------------------------------------------------------------------------------------
 

@@ -174,14 +174,14 @@ def _kind(item: Any, depth: int = _KIND_DEPTH) -> Hashable:
     """What a list's item is made of, as code that makes an array or a table of the rows gives all of them one dtype."""
     kind: Any = type(item)
     if kind in _SCALARS:
-        return kind
+        return (kind,)
     if kind is dict:
         inner = item.values()
     elif kind is list or kind is tuple:
         inner = item
     else:
         joiner = joiner_of(item)
-        return kind if joiner is None or depth == 0 or not item.shape else (kind, joiner.key(item, 0))
+        return (kind, None if joiner is None or depth == 0 or not item.shape else joiner.key(item, 0))
     kinds: tuple[Hashable, ...] = tuple(map(type, inner))
     if depth and not _SCALARS.issuperset(kinds):
         kinds = tuple([_kind(part, depth - 1) for part in inner])

@@ -95,7 +95,17 @@ class MethodQueue:
         inline_after: until then the method is kept off the event loop.
     """
 
-    __slots__ = ("_at_once_rows", "_by_age", "_lanes", "_serial", "_swept", "cost", "inline_after", "plan", "rows")
+    __slots__ = (
+        "_at_once_rows",
+        "_by_age",
+        "_lanes",
+        "_serial",
+        "_spare_sweeps",
+        "cost",
+        "inline_after",
+        "plan",
+        "rows",
+    )
 
     def __init__(self, plan: MethodPlan) -> None:
         self.plan = plan
@@ -107,7 +117,7 @@ class MethodQueue:
         #: left since: it is looked at when the lane comes to the top.
         self._by_age: list[tuple[float, int, Lane]] = []
         self._serial = 0
-        self._swept = False
+        self._spare_sweeps = 0
         self._at_once_rows = min(plan.policy.max_batch_rows, plan.max_queue_rows)
 
     def __len__(self) -> int:
@@ -182,11 +192,13 @@ class MethodQueue:
     def _sweep(self) -> bool:
         """Drop calls whose caller went away while they waited; whether there were any.
 
-        Done once between two batches at most, or a flood of refusals would cost more than the work does.
+        After looking at n calls it spares the next n refusals the search, or a flood of them would cost more than the
+        work does.
         """
-        if self._swept:
+        self._spare_sweeps -= 1
+        if self._spare_sweeps > 0:
             return False
-        self._swept = True
+        self._spare_sweeps = len(self)
         before = self.rows
         for lane in self._lanes.values():
             waiting = [call for call in lane if not call.future.done()]
@@ -222,7 +234,6 @@ class MethodQueue:
 
     def take(self, lane: Lane, count: int) -> list[Call]:
         """Remove the `count` oldest calls of a lane; those whose caller went away are left out."""
-        self._swept = False
         taken = [lane.popleft() for _ in range(count)]
         self.rows -= sum([call.rows or 1 for call in taken])
         return [call for call in taken if not call.future.done()]

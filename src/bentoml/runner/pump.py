@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from bentoml._context import ModelTiming
 from bentoml.exceptions import ServiceUnavailable
+from bentoml.runner.alarm import Alarm
 from bentoml.runner.batching import Reason, Send, Wait, decide
 from bentoml.runner.execution import Failure, Ran, run_batch, run_batch_async
 from bentoml.runner.method_queue import Call, MethodQueue
@@ -83,8 +84,7 @@ class Pump:
         self._closed = False
         self._running = False
         self._busy_until = -math.inf
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_due = math.inf
+        self._alarm = Alarm(self._on_alarm, loop=loop, clock=clock, context=self._context)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- in ------------------------------------------------------------------------------------------------------------
@@ -144,8 +144,7 @@ class Pump:
         for queue in self._queues:
             for call in queue.drain():
                 call.fail(ServiceUnavailable(f"the runner {self._name!r} is shutting down"))
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         self._slot.on_free = None
         self._slot.stand_down()
         if self._tasks:
@@ -161,9 +160,9 @@ class Pump:
             self._slot.stand_down()
         elif self._held:
             self._slot.stand_down()
-            self._look_again(self._next_deadline())
+            self._alarm.set(self._next_deadline())
         elif self._running or not self._slot.try_acquire():
-            self._look_again(self._next_deadline())
+            self._alarm.set(self._next_deadline())
         else:
             now = self._clock()
             sealed = self._seal(now)
@@ -187,7 +186,7 @@ class Pump:
                     return queue, calls, decision.reason
                 self.wake()
             elif isinstance(decision, Wait):
-                self._look_again(decision.until)
+                self._alarm.set(decision.until)
             else:
                 self._shed(queue, now)
                 self.wake()
@@ -291,19 +290,7 @@ class Pump:
     def _next_deadline(self) -> float:
         return min([queue.next_deadline() for queue in self._queues])
 
-    def _look_again(self, when: float) -> None:
-        """Look at the queues at `when`, even if nothing happens until then."""
-        if when >= self._timer_due:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_due = when
-        # In whole milliseconds, which is what event loops count in: a timer that fires early would only be set again.
-        delay_s = math.ceil(max(0.0, when - self._clock()) * 1000) / 1000
-        self._timer = self.loop.call_later(delay_s, self._on_timer, context=self._context)
-
-    def _on_timer(self) -> None:
-        self._timer, self._timer_due = None, math.inf
+    def _on_alarm(self) -> None:
         now = self._clock()
         for queue in self._queues:
             self._shed(queue, now)

@@ -30,14 +30,15 @@ def is_generator_function(function: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(bare) or inspect.isasyncgenfunction(bare)
 
 
-async def iterate(produced: Any, slot: Slot, *, method: str) -> AsyncIterator[Any]:
-    """The items of what a method returned: an iterator, plain or asynchronous; closed when the caller stops early.
+async def iterate(call: Callable[[], Any], slot: Slot, *, method: str) -> AsyncIterator[Any]:
+    """The items of what a method returns: an iterator, plain or asynchronous; closed when the caller stops early.
 
     A plain iterator is stepped in a thread, holding the slot for each step.
 
     Raises:
         InvalidArgument: it is no iterator.
     """
+    produced = call()
     if isinstance(produced, Iterator):
         produced = _stepped(produced, slot)
     elif not isinstance(produced, AsyncIterator):

@@ -21,6 +21,7 @@ class InProcess(Placement):
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
 
     def load(self) -> None:
         """Load the model in the calling thread."""
@@ -30,7 +31,7 @@ class InProcess(Placement):
     async def start(self) -> None:
         await asyncio.to_thread(self.load)
         self.engine.start()
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._closed = asyncio.get_running_loop(), False
 
     def submit(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         loop = self._loop
@@ -54,8 +55,8 @@ class InProcess(Placement):
 
     @property
     def is_ready(self) -> bool:
-        return self.engine.is_loaded
+        return self.engine.is_loaded and not self._closed
 
     async def close(self) -> None:
-        self._loop = None
+        self._loop, self._closed = None, True
         await self.engine.close()
