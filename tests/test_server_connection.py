@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bentoml._http import Request, Response
+from bentoml.server.shared import Handler
 from tests._serving import (
     FRAGMENTS,
     GET,
@@ -69,7 +71,7 @@ def test_a_handler_sees_the_request_and_its_answer_is_written_whole(loop: str) -
 
 
 @pytest.mark.parametrize("handler", [echo, echo_later])
-def test_one_connection_serves_many_requests_in_any_pieces(loop: str, handler: object) -> None:
+def test_one_connection_serves_many_requests_in_any_pieces(loop: str, handler: Handler) -> None:
     with serve(handler, loop=loop) as served, served.connect() as client:
         for number in range(30):
             raw = post(b"%d" % number * 50)
@@ -153,7 +155,7 @@ def test_pipelined_requests_are_answered_in_their_order(loop: str) -> None:
 
 
 @pytest.mark.parametrize("handler", [echo, echo_later])
-def test_thousands_of_requests_in_one_write_are_all_answered(loop: str, handler: object) -> None:
+def test_thousands_of_requests_in_one_write_are_all_answered(loop: str, handler: Handler) -> None:
     count = 4000
     with serve(handler, loop=loop) as served, served.connect() as client:
         sender = threading.Thread(target=client.send, args=(b"".join(post(b"%d" % n) for n in range(count)),))
@@ -198,6 +200,22 @@ def test_bodies_that_are_large_together_are_refused_until_one_is_done(loop: str)
         assert served.call(lambda: served.listener._shared.bodies_bytes) == 0
 
 
+@pytest.mark.parametrize("handler", [echo, echo_later])
+def test_a_connection_does_not_keep_the_last_body(loop: str, handler: Handler) -> None:
+    bodies = [bytes(100_001)]
+
+    def keep(request: Request) -> object:
+        bodies.append(request.body)
+        return handler(request)
+
+    with serve(keep, loop=loop) as served, served.connect() as client:
+        client.send(post(bytes(100_000)))
+        client.read()
+        served.call(lambda: None)
+        unknown_to_others, asked_with = (sys.getrefcount(body) for body in bodies)
+        assert asked_with == unknown_to_others
+
+
 # Handlers that fail
 
 
@@ -232,11 +250,17 @@ def test_an_error_of_the_handler_is_a_500_without_details_and_the_connection_goe
     async def bad_header_of_stream(request: Request) -> Response:
         return Response(numbers(1), raw_headers=[(b"x", b"\0")])
 
+    def text_header(request: Request) -> Response:
+        return Response(b"secret", raw_headers=[("x", "y")])  # type: ignore[list-item]  # the error under test
+
+    async def no_status(request: Request) -> Response:
+        return Response(b"secret", status=None)  # type: ignore[arg-type]  # the error under test
+
     handlers = {
         f"/{function.__name__}": function
         for function in (
             at_once, later, cancels_itself, wrong_type, wrong_type_at_once, bad_header, bad_content_type,
-            bad_status, bad_header_of_stream,
+            bad_status, bad_header_of_stream, text_header, no_status,
         )
     }  # fmt: skip
     handlers["/good"] = echo

@@ -12,9 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
-import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, cast
 
 from bentoml._http import Request, Response
@@ -25,6 +23,10 @@ from bentoml.server.shared import Shared
 from bentoml.server.writer import ResponseWriter
 
 __all__ = ["Connection"]
+
+#: What a response raises whose status or header fields cannot be sent.
+_BAD_HEAD = (TypeError, ValueError)
+_NO_REQUEST = Request()
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,6 @@ class Connection(asyncio.Protocol):
     )  # fmt: skip
 
     _reader: RequestReader
-    _request: Request
     _transport: asyncio.Transport
     _writer: ResponseWriter
 
@@ -48,6 +49,7 @@ class Connection(asyncio.Protocol):
         self._held: bytes | memoryview = b""  # not yet fed to the reader: an answer is owed first
         self._refusal: Refusal | None = None  # to be sent when all before it is answered
         self._result: Any = None  # what the handler returned, until the task begins to await it
+        self._request = _NO_REQUEST  # the one that is being answered
         self._task: asyncio.Task[None] | None = None
         self._answering = self._ended = self._reading_paused = self._keep_alive = self._http11 = False
         self._reserved_bytes = self._unsent_bytes = 0
@@ -106,13 +108,12 @@ class Connection(asyncio.Protocol):
         unsent_bytes = self._transport.get_write_buffer_size()
         if unsent_bytes != self._unsent_bytes:  # the client reads
             self._unsent_bytes, self._since_s = unsent_bytes, shared.now_s
-            return
         phase = self._present_phase()
-        if phase is Phase.IDLE and shared.crowded:
-            self._close()
-        elif shared.now_s - self._since_s <= shared.limits.seconds_allowed(phase, self._reader.body_bytes):
+        room_wanted = phase is Phase.IDLE and shared.crowded
+        allowed_s = shared.limits.seconds_allowed(phase, self._reader.body_bytes)
+        if shared.now_s - self._since_s <= allowed_s and not room_wanted:
             return
-        elif phase is Phase.IDLE:
+        if phase is Phase.IDLE:
             self._close()
         elif phase is Phase.HEAD or phase is Phase.BODY:
             self._refuse(Refusal(408, "the request took too long to arrive"))
@@ -129,9 +130,8 @@ class Connection(asyncio.Protocol):
         """Drop the client and cancel its handler."""
         unfinished = self._answering or self._transport.get_write_buffer_size()
         if unfinished and not self._transport.is_closing():
-            # A reset, because after a plain close half an answer could pass for a whole one.
-            sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # After a plain close half an answer could pass for a whole one.
+            sockets.reset_on_close(self._transport.get_extra_info("socket"))
         self._cancel()
         self._transport.abort()
 
@@ -152,11 +152,9 @@ class Connection(asyncio.Protocol):
         self._ended = True
         if self._task is not None:
             self._task.cancel()
-        # A coroutine that nobody awaited would complain when it is collected.
-        close = getattr(self._result, "close", None)
-        if close is not None:
-            close()
-        self._result = None
+        if isinstance(self._result, Coroutine):  # would complain that nobody awaited it
+            self._result.close()
+            self._result = None
 
     def _advance(self) -> None:
         """Do all that can be done before the handler, the client or the network has to act."""
@@ -205,7 +203,7 @@ class Connection(asyncio.Protocol):
 
     def _send_refusal(self, refusal: Refusal) -> None:
         self._shared.on_rejected(refusal.status)
-        self._request, self._keep_alive, self._http11 = Request(), False, True
+        self._keep_alive, self._http11 = False, True
         retry_after = [(b"retry-after", b"1")] if refusal.status == 503 else None
         self._send(http1.json_string(refusal.message, status=refusal.status, raw_headers=retry_after))
 
@@ -249,22 +247,19 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         try:
-            head_only = self._request.method == "HEAD"
-            self._writer.send(response, fields=self._fields(), head_only=head_only)
-        except ValueError:  # a header that must not be sent
+            self._writer.send(response, fields=self._fields(), head_only=self._request.method == "HEAD")
+        except _BAD_HEAD:
             self._send(self._failed())
-            return
-        self._answered()
+        else:
+            self._answered()
 
     async def _stream(self, response: Response, chunks: AsyncIterator[bytes]) -> None:
-        if not self._http11:
-            self._keep_alive = False
-        head_only = self._request.method == "HEAD"
+        self._keep_alive = self._keep_alive and self._http11
+        head_only, chunked = self._request.method == "HEAD", self._http11
+        fields = self._fields()
         try:
-            body = self._writer.stream(
-                response, chunks, fields=self._fields(), head_only=head_only, chunked=self._http11
-            )
-        except ValueError:  # a header that must not be sent
+            body = self._writer.stream(response, chunks, fields=fields, head_only=head_only, chunked=chunked)
+        except _BAD_HEAD:
             self._send(self._failed())
             return
         try:
@@ -272,21 +267,23 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             self.abort()
             raise
-        except Exception:  # the border of a request; the answer has begun, so that only the cut tells the client
+        except Exception:  # the border of a request; its answer has begun, so that a cut must tell the client
             logger.exception("the answer to %s %s broke off", self._request.method, self._request.path)
             self.abort()
         else:
             self._answered()
 
     def _fields(self) -> bytes:
+        stamp = self._shared.stamp
         if self._shared.draining and not (self._reader.requests or self._held):
             self._keep_alive = False
         if not self._keep_alive:
-            return self._shared.stamp + b"connection: close\r\n"
-        return self._shared.stamp if self._http11 else self._shared.stamp + b"connection: keep-alive\r\n"
+            return stamp + b"connection: close\r\n"
+        return stamp if self._http11 else stamp + b"connection: keep-alive\r\n"
 
     def _answered(self) -> None:
         self._since_s = self._shared.now_s
+        self._request = _NO_REQUEST  # its body may be large, and the connection may idle for long
         if self._keep_alive or self._ended:
             return
         self._ended = True

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bentoml.exceptions import BentoMLException
 
-__all__ = ["bind", "printed", "refuse_new_connections"]
+__all__ = ["bind", "printed", "refuse_new_connections", "reset_on_close"]
 
 _SO_ATTACH_FILTER = 26  # <asm/socket.h>; the socket module has no name for it
 #: Classic BPF, run on each packet from its TCP header on: drop what carries SYN without ACK, pass the rest.
@@ -104,6 +104,11 @@ def printed(address: object) -> str:
         return "_"
     host, port = address[0].removeprefix("::ffff:"), address[1]  # IPv4, on a socket that takes both
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Let the close of a connected socket be a reset, which the peer cannot take for the end of the data."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def refuse_new_connections(sock: socket.socket) -> bool:
