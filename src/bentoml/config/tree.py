@@ -69,7 +69,7 @@ class ApiTraffic(Section, frozen=True):
     ] = 60.0
     max_concurrency: Annotated[
         PositiveInt | None,
-        Meta(description="Requests in flight in one API worker before further ones are refused."),
+        Meta(description="Requests in flight in one API worker before further ones are refused with 503."),
     ] = None
     keep_alive: Annotated[
         PositiveSeconds, Meta(description="Seconds that an idle connection is kept for the next request.")
@@ -79,6 +79,9 @@ class ApiTraffic(Section, frozen=True):
 
 class HttpResponse(Section, frozen=True):
     trace_id: Annotated[bool, Meta(description="Send the trace id as X-BentoML-Trace-ID.")] = False
+    server_timing: Annotated[
+        bool, Meta(description="Send Server-Timing: wait, batch size and compute time of each model call.")
+    ] = False
 
 
 class Http(Section, frozen=True):
