@@ -19,8 +19,13 @@ from typing import Any, NamedTuple
 
 import psutil
 
+import bentoml as bentoml_package
+
 #: Long enough for a machine that runs other things as well; only a test that fails ever waits so long.
 PATIENCE_S = 90.0
+
+#: Where the package under test was imported from; its commands run in other folders.
+SOURCE = str(Path(bentoml_package.__file__).parents[1])
 
 #: The servers of this process that are up; a failing test shows their logs.
 running: list[Server] = []
@@ -115,6 +120,17 @@ class Server:
         except OSError:
             return False
 
+    def wait_until_ready(self) -> Server:
+        """Wait until it has said where it runs and /readyz answers 200."""
+
+        def announced() -> re.Match[str] | None:
+            assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.log}"
+            return re.search(r"running on http://\S+:(\d+) ", self.log)
+
+        self.port = int(until(announced, "the server's announcement")[1])
+        until(self.is_ready, "/readyz")
+        return self
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -123,14 +139,10 @@ class Server:
         return self.process.wait(PATIENCE_S)
 
     def stop(self) -> int:
+        """Ask it to end; its exit code."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
-        try:
-            return self.wait()
-        finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
+        return self.wait()
 
 
 def exchange(
@@ -149,7 +161,7 @@ def exchange(
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a command: this one's without any setting of ours, and the store at `home`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BENTOML_")}
-    return {**kept, "BENTOML_HOME": str(home), "PYTHONUNBUFFERED": "1", **(extra or {})}
+    return {**kept, "BENTOML_HOME": str(home), "PYTHONPATH": SOURCE, **(extra or {})}
 
 
 def bentoml(
@@ -166,10 +178,11 @@ def bentoml(
     )
 
 
-def start(
+@contextlib.contextmanager
+def started(
     *arguments: str, folder: Path, home: Path, extra: Mapping[str, str] | None = None, port: int | None = 0
-) -> Server:
-    """Start `bentoml serve`; who calls it stops it. `port=None` leaves the choice to the other settings."""
+) -> Iterator[Server]:
+    """A server that may not be up yet; asked to end after the block. `port=None`: its other settings choose the port."""
     log_path = folder / f"serve-{time.monotonic_ns()}.log"
     options = [] if port is None else ["--port", str(port)]
     with log_path.open("wb") as log:
@@ -182,19 +195,14 @@ def start(
         )
     server = Server(process, log_path)
     running.append(server)
-    return server
-
-
-def wait_until_ready(server: Server) -> Server:
-    """Wait until it has said where it runs and /readyz answers 200."""
-
-    def announced() -> re.Match[str] | None:
-        assert server.process.poll() is None, f"the server ended with {server.process.returncode}:\n{server.log}"
-        return re.search(r"running on http://\S+:(\d+) ", server.log)
-
-    server.port = int(until(announced, "the server's announcement")[1])
-    until(server.is_ready, "/readyz")
-    return server
+    try:
+        yield server
+        server.stop()
+    finally:
+        running.remove(server)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 @contextlib.contextmanager
@@ -202,12 +210,8 @@ def serving(
     *arguments: str, folder: Path, home: Path, extra: Mapping[str, str] | None = None, port: int | None = 0
 ) -> Iterator[Server]:
     """A server that is up in the block and asked to end after it."""
-    server = start(*arguments, folder=folder, home=home, extra=extra, port=port)
-    try:
-        yield wait_until_ready(server)
-    finally:
-        server.stop()
-        running.remove(server)
+    with started(*arguments, folder=folder, home=home, extra=extra, port=port) as server:
+        yield server.wait_until_ready()
 
 
 def sample(server: Server, name: str, **labels: str) -> float:

@@ -54,3 +54,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.failed:
         for server in _server.running:
             report.sections.append((f"log of {server.process.args}", server.log[-8000:]))
+
+
+KITCHEN = Path(__file__).parent / "services" / "kitchen"
+#: Both placements, two workers of each kind, and everything that is shown on request.
+KITCHEN_OPTIONS = (
+    "api_server.workers=2 api_server.http.max_body_size=1000000 api_server.http.response.server_timing=true "
+    "api_server.http.response.trace_id=true runners.far.placement=worker_process runners.far.resources.cpu=2"
+)
+
+
+@pytest.fixture(scope="session")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server]:
+    """The service of tests/services/kitchen, served for every test that does it no harm."""
+    folder = tmp_path_factory.mktemp("kitchen")
+    options = {"BENTOML_CONFIG_OPTIONS": KITCHEN_OPTIONS}
+    with _server.serving(
+        "service:svc", "--working-dir", str(KITCHEN), folder=folder, home=folder / "home", extra=options
+    ) as server:
+        yield server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import traceback
 from typing import Any
 
 import msgspec
@@ -24,23 +25,35 @@ logger = logging.getLogger("bentoml")
 VALUE, FAILED, ENDED = range(3)
 
 
+class RemoteTraceback(Exception):
+    """The cause of an error that crossed a process boundary: where it was raised there, for the log."""
+
+
 def packed_error(error: BaseException, buffers: list[Any]) -> list[Any]:
-    """An error for the caller's process: what it says, and itself where it can be pickled."""
-    kind, message = type(error).__name__, str(error)
+    """An error for the caller's process: what it says, where it was raised, and itself where it can be pickled."""
+    kind, message, where = type(error).__name__, str(error), "".join(traceback.format_exception(error))
     retry_after_s = error.retry_after_s if isinstance(error, ServiceUnavailable) else 0.0
     if type(error).__module__ == exceptions.__name__ and isinstance(error, BentoMLException):
-        return [kind, error.message, error.hint, retry_after_s, None]
+        return [kind, error.message, error.hint, retry_after_s, None, where]
     before = len(buffers)
     try:
-        return [kind, message, "", 0.0, pack(error, buffers)]
+        return [kind, message, "", 0.0, pack(error, buffers), where]
     except Exception:  # noqa: BLE001 - pickling runs the error's own code; what it says still travels
         del buffers[before:]
-        return [kind, message, "", 0.0, None]
+        return [kind, message, "", 0.0, None, where]
 
 
 def rebuilt_error(packed: Any, buffers: list[memoryview]) -> BaseException:
     """The error that `packed_error` was given, or a RemoteException that says what it said."""
-    kind, message, hint, retry_after_s, pickled = packed
+    kind, message, hint, retry_after_s, pickled, where = packed
+    error = _rebuilt(kind, message, hint, retry_after_s, pickled, buffers)
+    error.__cause__ = RemoteTraceback(f"in the runner worker:\n{where}")
+    return error
+
+
+def _rebuilt(
+    kind: str, message: str, hint: str, retry_after_s: float, pickled: Any, buffers: list[memoryview]
+) -> Exception:
     if pickled is not None:
         try:
             error = unpack(pickled, buffers, trusted=True)

@@ -67,7 +67,7 @@ class App:
         endpoint = self._endpoints.get(request.path)
         if endpoint is not None and request.method == "POST":
             return endpoint(request)
-        # Scrapes and probes come every few seconds from every side; they are answered unseen.
+        # Scrapes come every few seconds; they are answered unseen.
         if request.path == "/metrics" and self.metrics is not None:
             return _metrics_page(request)
         return self._paged(request)
@@ -78,7 +78,7 @@ class App:
             self.metrics.observed("(refused)", status, 0.0)
 
     def late(self, request: Request) -> Response:
-        """The answer to a request that has taken longer than `api_server.traffic.timeout`; its endpoint is cancelled."""
+        """The answer to a request that takes longer than `api_server.traffic.timeout`; its endpoint is cancelled."""
         assert self._timeout_s is not None
         self._late.add(request)
         request_id = getrandbits(64)
@@ -117,7 +117,7 @@ class App:
             try:
                 try:
                     response = await handle(request)
-                except Exception as error:  # noqa: BLE001 - the border of a request: each gets an answer
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - the border of a request: each gets an answer
                     response = error_response(error, request, request_id)
                 status = response.status
             finally:

@@ -35,7 +35,7 @@ __all__ = ["ServeOptions", "serve"]
 logger = logging.getLogger("bentoml")
 
 
-#: Wrappers (make, timeout, a shell) send a signal once more to the whole process group; no hand is that fast, in seconds.
+#: Wrappers (make, timeout, a shell) send a signal once more, to the whole process group; no hand is that fast.
 SAME_SIGNAL_S = 0.5
 
 
@@ -125,7 +125,8 @@ class _Supervisor:
         return 0 if all(clean) else 1
 
     async def _reload_on_change(self) -> None:
-        folders = [Path(self.options.working_dir or "."), home() / "models"]
+        named = Path(self.options.identifier).expanduser()
+        folders = [Path(self.options.working_dir or (named if named.is_dir() else ".")), home() / "models"]
         async for files in changes(folders, self.stopping):
             logger.info("%s changed: reloading", ", ".join(os.path.relpath(file) for file in files[:3]))
             self.crew.restart()
@@ -155,8 +156,10 @@ class _Supervisor:
         if description is None:
             return
         if child.spec.kind == "runner":
-            if await child.become_ready(Go()) and self.plan is not None and self.crew.ready(self.plan.runner_specs):
-                self.runners_ready.set()
+            if await child.become_ready(Go()):
+                self._say_it_is_back(child)
+                if self.plan is not None and self.crew.ready(self.plan.runner_specs):
+                    self.runners_ready.set()
             return
         if self.plan is None:
             self._start_runners(description)
@@ -164,7 +167,10 @@ class _Supervisor:
         sockets: dict[str, list[str]] = {}
         for spec in self.plan.runner_specs if self.plan is not None else ():
             sockets.setdefault(spec.runner, []).append(self._socket_path(spec))
-        if await child.become_ready(Go(sockets=sockets)) and not self.crew.settled and self.crew.ready(self.api_specs):
+        if not await child.become_ready(Go(sockets=sockets)):
+            return
+        self._say_it_is_back(child)
+        if not self.crew.settled and self.crew.ready(self.api_specs):
             self.crew.settled = True
             self._announce()
 
@@ -195,6 +201,10 @@ class _Supervisor:
         return str(self.run_dir / f"runner-{self.plan.runner_specs.index(spec)}")
 
     # -- what a human sees --------------------------------------------------------------------------------------------
+
+    def _say_it_is_back(self, child: Child) -> None:
+        if self.crew.settled:
+            logger.info("%s (pid %d) is ready again", child.spec.name, child.pid)
 
     def _announce(self) -> None:
         host, port = self.sock.getsockname()[:2]

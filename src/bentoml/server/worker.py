@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import signal
 import socket
 import sys
@@ -111,6 +112,9 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     started_s = time.monotonic()
     # Ctrl-C reaches the whole process group; the supervisor decides what it means.
     signal.signal(signal.SIGINT, _ignore)
+    # What user code prints is seen at once, also where the output is a file or a pipe.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])), ToWorker)
     start = channel.receive_blocking()
     if start is None:

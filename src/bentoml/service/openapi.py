@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -72,15 +71,16 @@ def openapi_document(
 def _joined(schemas: dict[str, Any], components: Mapping[str, Any], content: Any) -> Any:
     """Add the components of a descriptor to `schemas`; its content, with the names that they have there.
 
-    Two modules may each have a model `Input`. The second one becomes `Input_2`, and so do the models that it is made of.
+    Two modules may each have a model `Input`. The second one becomes `Input_2`; what it is made of is numbered too.
     """
-    for number in itertools.count(1):
+    number = 1
+    while True:
         names = {name: name if number == 1 else f"{name}_{number}" for name in components}
         added = {names[name]: _renamed(schema, names) for name, schema in components.items()}
         if all(schemas.get(name, schema) == schema for name, schema in added.items()):
             schemas.update(added)
             return _renamed(content, names)
-    raise AssertionError("unreachable: some number is free")
+        number += 1
 
 
 def _renamed(node: Any, names: Mapping[str, str]) -> Any:
