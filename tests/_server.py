@@ -182,7 +182,7 @@ def bentoml(
 def started(
     *arguments: str, folder: Path, home: Path, extra: Mapping[str, str] | None = None, port: int | None = 0
 ) -> Iterator[Server]:
-    """A server that may not be up yet; asked to end after the block. `port=None`: its other settings choose the port."""
+    """A server that may not be up yet; asked to end after the block. `port=None`: other settings choose the port."""
     log_path = folder / f"serve-{time.monotonic_ns()}.log"
     options = [] if port is None else ["--port", str(port)]
     with log_path.open("wb") as log:

@@ -129,7 +129,7 @@ def test_a_message_does_not_repeat_the_input(kitchen: Server) -> None:
     ("body", "problem"),
     [
         (b"[[1, 2, 3]]", 'Expecting ndarray of shape "(-1, 2)", but "(1, 3)" was received.'),
-        (b'[["a", 2]]', '[0][0] is text, expected a number or null'),
+        (b'[["a", 2]]', "[0][0] is text, expected a number or null"),
         (b"[[1], [1, 2]]", ""),
         (b"3", 'Expecting ndarray of shape "(-1, 2)", but "()" was received.'),
         (b'{"a": 1}', ""),

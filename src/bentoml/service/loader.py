@@ -192,5 +192,5 @@ def _service_in(module: ModuleType, attribute: str, target: str) -> tuple[Servic
             known = f"services there: {', '.join(services)}" if services else "no Service is defined there"
             raise ImportServiceError(f"{target!r} has no attribute {attribute!r}", hint=known) from None
     if not isinstance(found, Service):
-        raise ImportServiceError(f"{target}:{attribute} is a {type(found).__name__}, not a bentoml.Service")
+        raise ImportServiceError(f"{target}:{attribute} is of type {type(found).__name__}, not a bentoml.Service")
     return found, attribute

@@ -11,6 +11,7 @@ from bentoml.service.api import InferenceAPI
 __all__ = ["openapi_document"]
 
 _SCHEMAS = "#/components/schemas/"
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _SERVICE_TAG = "Service APIs"
 _INFRASTRUCTURE_TAG = "Infrastructure"
 
@@ -47,10 +48,10 @@ def openapi_document(
         request = _joined(schemas, api.input.openapi_components(), api.input.openapi_request_body())
         response = _joined(schemas, api.output.openapi_components(), api.output.openapi_responses())
         paths[api.route] = {"post": _operation(name, api, request, response)}
-    for path, description in _INFRASTRUCTURE.items():
+    for path, text in _INFRASTRUCTURE.items():
         if path == "/metrics" and not metrics:
             continue
-        paths[path] = {"get": _probe(path, description)}
+        paths[path] = {"get": _probe(path, text)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -109,15 +110,15 @@ def _operation(service: str, api: InferenceAPI, request: Any, response: Any) -> 
                 str(status.value): {"description": f"{status.phrase}: {text}", "content": error}
                 for status, text in _ERRORS.items()
             },
+            "504": {"description": "Gateway Timeout: The answer took too long.", "content": _TEXT},
         },
     }
 
 
 def _probe(path: str, description: str) -> dict[str, Any]:
-    text = {"text/plain": {"schema": {"type": "string"}}}
-    responses: dict[str, Any] = {"200": {"description": "Successful Response", "content": text}}
+    responses: dict[str, Any] = {"200": {"description": "Successful Response", "content": _TEXT}}
     if path == "/readyz":
-        responses["503"] = {"description": "Not ready", "content": text}
+        responses["503"] = {"description": "Not ready", "content": _TEXT}
     return {
         "tags": [_INFRASTRUCTURE_TAG],
         "description": description,

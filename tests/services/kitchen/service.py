@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,10 +33,6 @@ class Doubling(bentoml.Runnable):
         while not Path(path).exists():
             time.sleep(0.002)
         return os.getpid()
-
-    @bentoml.Runnable.method
-    def die(self) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
 
     @bentoml.Runnable.method
     def fail(self, kind: str) -> None:
@@ -155,11 +150,6 @@ async def wait_far(path: str) -> int:
 @svc.api(input=JSON(), output=JSON())
 async def fail_far(kind: str) -> None:
     await far.fail.async_run(kind)
-
-
-@svc.api(input=JSON(), output=JSON())
-async def die_far(_: Any) -> None:
-    await far.die.async_run()
 
 
 @svc.api(input=JSON(), output=JSON())
