@@ -28,7 +28,7 @@ class ProcessSpec:
 
     Attributes:
         kind: what it does.
-        name: how it is called in the log, for instance `api_server:credit:1`.
+        name: how it is called in the log, for instance `api_server:1`.
         index: 1 for the first of its kind.
         environment: variables that must be set before anything is imported.
         runner: the runner that a runner worker serves.

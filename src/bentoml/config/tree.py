@@ -85,7 +85,7 @@ class ApiTraffic(Section, frozen=True):
     ] = 60.0
     max_concurrency: Annotated[
         PositiveInt | None,
-        Meta(description="Requests in flight in one API worker before further ones are refused."),
+        Meta(description="Requests in flight in one API worker before further ones are refused with 503."),
     ] = None
     keep_alive: Annotated[
         PositiveSeconds, Meta(description="Seconds that an idle connection is kept for the next request.")
@@ -97,6 +97,9 @@ class HttpResponse(Section, frozen=True):
     """What answers carry beside their content."""
 
     trace_id: Annotated[bool, Meta(description="Send the trace id as X-BentoML-Trace-ID.")] = False
+    server_timing: Annotated[
+        bool, Meta(description="Send Server-Timing: wait, batch size and compute time of each model call.")
+    ] = False
 
 
 class Http(Section, frozen=True):

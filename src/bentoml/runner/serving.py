@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import traceback
 from typing import Any
 
 import msgspec
 
 from bentoml import exceptions
+from bentoml._context import ModelTiming, model_timings
 from bentoml.exceptions import BentoMLException, RemoteException, ServiceUnavailable
 from bentoml.runner.engine import Engine
 from bentoml.runner.frames import FramePeer
@@ -23,23 +25,35 @@ logger = logging.getLogger("bentoml")
 VALUE, FAILED, ENDED = range(3)
 
 
+class RemoteTraceback(Exception):
+    """The cause of an error that crossed a process boundary: where it was raised there, for the log."""
+
+
 def packed_error(error: BaseException, buffers: list[Any]) -> list[Any]:
-    """An error for the caller's process: what it says, and itself where it can be pickled."""
-    kind, message = type(error).__name__, str(error)
+    """An error for the caller's process: what it says, where it was raised, and itself where it can be pickled."""
+    kind, message, where = type(error).__name__, str(error), "".join(traceback.format_exception(error))
     retry_after_s = error.retry_after_s if isinstance(error, ServiceUnavailable) else 0.0
     if type(error).__module__ == exceptions.__name__ and isinstance(error, BentoMLException):
-        return [kind, error.message, error.hint, retry_after_s, None]
+        return [kind, error.message, error.hint, retry_after_s, None, where]
     before = len(buffers)
     try:
-        return [kind, message, "", 0.0, pack(error, buffers)]
+        return [kind, message, "", 0.0, pack(error, buffers), where]
     except Exception:  # noqa: BLE001 - pickling runs the error's own code; what it says still travels
         del buffers[before:]
-        return [kind, message, "", 0.0, None]
+        return [kind, message, "", 0.0, None, where]
 
 
 def rebuilt_error(packed: Any, buffers: list[memoryview]) -> BaseException:
     """The error that `packed_error` was given, or a RemoteException that says what it said."""
-    kind, message, hint, retry_after_s, pickled = packed
+    kind, message, hint, retry_after_s, pickled, where = packed
+    error = _rebuilt(kind, message, hint, retry_after_s, pickled, buffers)
+    error.__cause__ = RemoteTraceback(f"in the runner worker:\n{where}")
+    return error
+
+
+def _rebuilt(
+    kind: str, message: str, hint: str, retry_after_s: float, pickled: Any, buffers: list[memoryview]
+) -> Exception:
     if pickled is not None:
         try:
             error = unpack(pickled, buffers, trusted=True)
@@ -117,8 +131,8 @@ class _Client:
     def _on_frame(self, tree: Any, buffers: list[memoryview]) -> None:
         try:
             calls, withdrawn = tree
-            for number, method, args, kwargs in calls:
-                self._begin(number, method, args, kwargs, buffers)
+            for number, method, args, kwargs, timed in calls:
+                self._begin(number, method, args, kwargs, buffers, timed)
             for number in withdrawn:
                 future = self._running.pop(number, None)
                 if future is not None:
@@ -126,8 +140,9 @@ class _Client:
         except (TypeError, ValueError) as error:
             raise FrameError(f"a frame of calls is malformed: {error}") from error
 
-    def _begin(self, number: int, method: str, args: Any, kwargs: Any, buffers: list[memoryview]) -> None:
+    def _begin(self, number: int, method: str, args: Any, kwargs: Any, buffers: list[memoryview], timed: bool) -> None:
         engine = self._engine
+        timings: list[ModelTiming] | None = [] if timed else None
         try:
             arguments = unpack(args, buffers, trusted=True)
             keywords = unpack(kwargs, buffers, trusted=True)
@@ -135,21 +150,25 @@ class _Client:
                 task = self._loop.create_task(self._stream(number, method, arguments, keywords))
                 self._running[number] = task
                 return
-            future = engine.submit(method, arguments, keywords)
+            noted = model_timings.set(timings)
+            try:
+                future = engine.submit(method, arguments, keywords)
+            finally:
+                model_timings.reset(noted)
         except Exception as error:  # noqa: BLE001 - the border of a call: its caller gets whatever went wrong
             self._answer(number, FAILED, error)
             return
         self._running[number] = future
-        future.add_done_callback(lambda done: self._ended(number, done))
+        future.add_done_callback(lambda done: self._ended(number, done, timings))
 
-    def _ended(self, number: int, future: asyncio.Future[Any]) -> None:
+    def _ended(self, number: int, future: asyncio.Future[Any], timings: list[ModelTiming] | None) -> None:
         if self._running.pop(number, None) is None or future.cancelled():
             return
         error = future.exception()
         if error is not None:
-            self._answer(number, FAILED, error)
+            self._answer(number, FAILED, error, timings)
         else:
-            self._answer(number, VALUE, future.result())
+            self._answer(number, VALUE, future.result(), timings)
 
     async def _stream(self, number: int, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
@@ -162,7 +181,7 @@ class _Client:
         finally:
             self._running.pop(number, None)
 
-    def _answer(self, number: int, outcome: int, value: Any) -> None:
+    def _answer(self, number: int, outcome: int, value: Any, timings: list[ModelTiming] | None = None) -> None:
         if outcome == FAILED:
             packed = packed_error(value, self._buffers)
         else:
@@ -174,7 +193,7 @@ class _Client:
                 outcome = FAILED
                 failure = BentoMLException(f"a {type(value).__name__} cannot be sent to the API worker: {error}")
                 packed = packed_error(failure, self._buffers)
-        self._answers.append([number, outcome, packed])
+        self._answers.append([number, outcome, packed, timings])
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
@@ -187,7 +206,7 @@ class _Client:
             self._peer.send(answers, buffers)
         except (FrameError, msgspec.MsgspecError) as error:
             logger.error("answers could not be sent: %s", error)
-            self._peer.send([[number, FAILED, packed_error(error, [])] for number, _, _ in answers], [])
+            self._peer.send([[number, FAILED, packed_error(error, []), None] for number, *_ in answers], [])
 
     def _on_lost(self, reason: str) -> None:
         for future in list(self._running.values()):

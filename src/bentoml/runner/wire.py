@@ -36,7 +36,11 @@ MAX_FRAME_BYTES = 8 * 1024**3
 #: Arrays begin at multiples of this, so that the receiver can use them where they lie.
 ALIGNMENT_BYTES = 64
 
+#: More axes than any NumPy has: longer shapes are not even multiplied.
+MAX_AXES = 64
+
 #: Booleans, integers, floats, complex, bytes, text, times: whatever is its bytes. No objects, no structures.
+_DTYPE_KINDS = frozenset("biufcSUmM")
 _DTYPE = re.compile(r"[<>|=]?[biufcSUmM?][0-9]{0,9}(\[[0-9]{0,4}[a-zA-Zμ]{1,2}\])?")
 
 _PLAIN, _ARRAY, _LIST, _TUPLE, _DICT, _PICKLE, _SCALAR = range(7)
@@ -63,11 +67,11 @@ def pack(value: Any, buffers: list[Any]) -> list[Any]:
         return [_DICT, {key: pack(item, buffers) for key, item in value.items()}]
     numpy = loaded("numpy")
     if numpy is not None:
-        if kind is numpy.ndarray and not value.dtype.hasobject and value.dtype.names is None:
+        if kind is numpy.ndarray and value.dtype.kind in _DTYPE_KINDS:
             array = numpy.ascontiguousarray(value)
             buffers.append(array.reshape(-1).view(numpy.uint8).data if array.size else b"")
             return [_ARRAY, value.dtype.str, list(value.shape), len(buffers) - 1]
-        if isinstance(value, numpy.generic) and not value.dtype.hasobject and value.dtype.names is None:
+        if isinstance(value, numpy.generic) and value.dtype.kind in _DTYPE_KINDS:
             return [_SCALAR, *pack(numpy.asarray(value), buffers)[1:]]
     pickled, out_of_band = dumps_oob(value)
     first = len(buffers)
@@ -125,8 +129,8 @@ def _buffer(buffers: Sequence[memoryview], index: Any) -> memoryview:
 def _array(dtype_text: Any, shape: Any, buffer: memoryview) -> Any:
     if not isinstance(dtype_text, str) or not _DTYPE.fullmatch(dtype_text):
         raise FrameError(f"the dtype {dtype_text!r} cannot be sent")
-    if not all(type(size) is int and size >= 0 for size in shape):
-        raise FrameError(f"the shape {shape!r} is none")
+    if len(shape) > MAX_AXES or not all(type(size) is int and size >= 0 for size in shape):
+        raise FrameError("a shape is a list of at most 64 sizes")
     numpy = require("numpy", what="this service")
     dtype = numpy.dtype(dtype_text)
     if math.prod(shape) * dtype.itemsize != len(buffer):
@@ -164,6 +168,8 @@ def frame_lengths(head: bytes | memoryview) -> tuple[int, int]:
     Raises:
         FrameError: these bytes are no head of ours.
     """
+    if len(head) != HEAD.size:
+        raise FrameError(f"a head has {HEAD.size} bytes, not {len(head)}")
     magic, version, count, tree_bytes = HEAD.unpack(head)
     if magic != MAGIC or version != VERSION:
         raise FrameError("the peer does not speak this protocol")
@@ -191,11 +197,13 @@ def unframe(data: memoryview) -> tuple[Any, list[memoryview]]:
     """The tree and the buffers of one whole frame; the buffers are views into `data`.
 
     Raises:
-        FrameError: the frame does not decode.
+        FrameError: the frame is not as long as it says, or does not decode.
     """
     lengths_bytes, tree_bytes = frame_lengths(data[: HEAD.size])
-    lengths = struct.unpack(f"<{lengths_bytes // 8}Q", data[HEAD.size : HEAD.size + lengths_bytes])
     position = HEAD.size + lengths_bytes
+    if len(data) < position or frame_size(data[: HEAD.size], data[HEAD.size : position]) != len(data):
+        raise FrameError("a frame is not as long as it says")
+    lengths = struct.unpack(f"<{lengths_bytes // 8}Q", data[HEAD.size : position])
     try:
         tree = _decoder.decode(data[position : position + tree_bytes])
     except (msgspec.DecodeError, RecursionError, ValueError) as error:

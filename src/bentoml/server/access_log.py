@@ -57,6 +57,8 @@ class AccessLogWriter:
             f"{self._stamp}{request.client} ({asked}) ({answered}) {elapsed_s * 1000:.3f}ms "
             f"(trace={trace_id:{config.format.trace_id}},span={span_id:{config.format.span_id}},sampled=0)\n"
         )
+        if not line.isascii():
+            line = "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in line)
         self._lines.append(line)
         self._bytes += len(line)
         if self._bytes >= FLUSH_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import socket
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from bentoml.server.control import Go, Start
 from bentoml.server.limits import Limits
 from bentoml.server.listener import Listener
 from bentoml.server.runner_metrics import RunnerMetrics
-from bentoml.server.worker import Worker, run_worker
+from bentoml.server.worker import Worker, component, run_worker
 from bentoml.service.service import Service
 
 __all__ = ["ApiWorker"]
@@ -38,19 +39,20 @@ class ApiWorker(Worker):
             service,
             loaded.config,
             is_ready=self._why_not_ready,
-            access_log=AccessLogWriter(access, start.name) if access.enabled else None,
+            access_log=AccessLogWriter(access, component(service, start)) if access.enabled else None,
         )
         self._listener = Listener(
             socket.socket(fileno=start.listen_fd),
             self._app,
             limits=_limits(loaded),
             on_rejected=self._app.rejected,
+            on_late=self._app.late,
         )
 
     async def begin(self, go: Go) -> Callable[[], None]:
         for runner in self.service.runners:
-            path = go.sockets.get(runner.name)
-            placement = WorkerProcess(runner.name, path) if path is not None else self._in_process(runner)
+            paths = go.sockets.get(runner.name)
+            placement = WorkerProcess(runner.name, paths) if paths else self._in_process(runner)
             await placement.start()
             runner.attach(placement)
             self._placements.append(placement)
@@ -74,7 +76,7 @@ class ApiWorker(Worker):
         return None
 
     async def end(self) -> None:
-        await self._listener.drain(self.loaded.config.api_server.shutdown_grace, shared=self.replaced)
+        await self._listener.drain(self.loaded.config.api_server.shutdown_grace, shared=self.succeeded)
         await _run_hooks(self.service.shutdown_hooks, self._app)
         for placement in self._placements:
             await placement.close()
@@ -85,6 +87,7 @@ def _limits(loaded: LoadedConfig) -> Limits:
     server = loaded.config.api_server
     return Limits(
         body_bytes=server.http.max_body_size,
+        answer_timeout_s=server.traffic.timeout if server.traffic.timeout is not None else math.inf,
         keep_alive_s=server.traffic.keep_alive,
         connections=server.traffic.max_connections,
     )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from bentoml._process import ProcessSpec
-from bentoml.server.control import Channel, Described, Failed, FromWorker, Go, Ready, Start
+from bentoml.server.control import Channel, Described, Failed, FromWorker, Go, Ready, Start, Stop
 
 __all__ = ["Child"]
 
@@ -93,13 +93,18 @@ class Child:
             await self._channel.close()
         return code
 
-    def replace(self) -> None:
-        """Let it finish what it has and end; a successor takes over the port."""
-        self.restarting = True
-        self.signal(signal.SIGUSR1)
+    def stop(self, *, succeeded: bool) -> None:
+        """Ask it to finish what it has and end; one that has not begun yet ends at once."""
+        if self._channel is not None:
+            self._channel.send(Stop(succeeded=succeeded))
+        # A worker that takes requests ignores the signal, and one that does not yet is not listening.
+        self._signal(signal.SIGTERM)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal, unless it has ended."""
+    def kill(self) -> None:
+        """End it now."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 

@@ -10,7 +10,6 @@ calls `check` of all connections, which compares the time spent in the present p
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, cast
@@ -36,8 +35,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answering", "_ended", "_held", "_http11", "_keep_alive", "_phase", "_reader", "_reading_paused",
-        "_refusal", "_request", "_reserved_bytes", "_result", "_shared", "_since_s", "_task", "_transport",
-        "_unsent_bytes", "_writer",
+        "_refusal", "_request", "_reserved_bytes", "_result", "_shared", "_since_s", "_streaming", "_task",
+        "_transport", "_unsent_bytes", "_writer",
     )  # fmt: skip
 
     _reader: RequestReader
@@ -51,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._result: Any = None  # what the handler returned, until the task begins to await it
         self._request = _NO_REQUEST  # the one that is being answered
         self._task: asyncio.Task[None] | None = None
-        self._answering = self._ended = self._reading_paused = self._keep_alive = self._http11 = False
+        self._answering = self._streaming = self._ended = self._reading_paused = self._keep_alive = self._http11 = False
         self._reserved_bytes = self._unsent_bytes = 0
         self._phase = Phase.IDLE  # the reader's, as of `_since_s`
         self._since_s = shared.now_s
@@ -118,6 +117,8 @@ class Connection(asyncio.Protocol):
         elif phase is Phase.HEAD or phase is Phase.BODY:
             self._refuse(Refusal(408, "the request took too long to arrive"))
             self._advance()
+        elif phase is Phase.ANSWERING:
+            self._answer_late()
         else:
             self.abort()
 
@@ -142,7 +143,9 @@ class Connection(asyncio.Protocol):
             return Phase.SENDING
         if self._ended:
             return Phase.LINGERING
-        return Phase.ANSWERING if self._answering else self._reader.phase
+        if self._answering:
+            return Phase.STREAMING if self._streaming else Phase.ANSWERING
+        return self._reader.phase
 
     def _close(self) -> None:
         self._ended = True
@@ -204,8 +207,7 @@ class Connection(asyncio.Protocol):
     def _send_refusal(self, refusal: Refusal) -> None:
         self._shared.on_rejected(refusal.status)
         self._keep_alive, self._http11 = False, True
-        retry_after = [(b"retry-after", b"1")] if refusal.status == 503 else None
-        self._send(http1.json_string(refusal.message, status=refusal.status, raw_headers=retry_after))
+        self._send(http1.refused(refusal.status, refusal.message))
 
     def _begin(self, received: Received) -> None:
         self._request, self._keep_alive, self._http11 = received
@@ -216,8 +218,7 @@ class Connection(asyncio.Protocol):
         if isinstance(result, Response) and isinstance(result.body, bytes):
             self._send(result)
             return
-        self._answering = True
-        self._result = result
+        self._answering, self._result, self._since_s = True, result, self._shared.now_s
         self._task = self._shared.loop.create_task(self._run())
 
     async def _run(self) -> None:
@@ -234,10 +235,18 @@ class Connection(asyncio.Protocol):
             response = self._failed()
         if isinstance(response.body, bytes):
             self._send(response)
-        else:
+        elif not self._ended:
+            self._streaming = True
             await self._stream(response, response.body)
+            self._streaming = False
         self._answering, self._task = False, None
         self._advance()
+
+    def _answer_late(self) -> None:
+        """Answer in place of the handler, and close: a handler that withstands its cancellation has no one to tell."""
+        self._answering = self._keep_alive = False
+        self._send(self._shared.on_late(self._request))
+        self._cancel()
 
     def _failed(self) -> Response:
         logger.exception("the handler of %s %s failed", self._request.method, self._request.path)
@@ -274,12 +283,9 @@ class Connection(asyncio.Protocol):
             self._answered()
 
     def _fields(self) -> bytes:
-        stamp = self._shared.stamp
         if self._shared.draining and not (self._reader.requests or self._held):
             self._keep_alive = False
-        if not self._keep_alive:
-            return stamp + b"connection: close\r\n"
-        return stamp if self._http11 else stamp + b"connection: keep-alive\r\n"
+        return self._shared.fields(keep_alive=self._keep_alive, http11=self._http11)
 
     def _answered(self) -> None:
         self._since_s = self._shared.now_s
@@ -291,9 +297,4 @@ class Connection(asyncio.Protocol):
         self._reader.requests.clear()
         if self._reading_paused:
             self._transport.resume_reading()
-        # Closing while the client is still sending would be a reset, which destroys the answer.
-        if self._transport.can_write_eof():
-            with contextlib.suppress(OSError):  # the client is gone, as we shall be told
-                self._transport.write_eof()
-        else:  # TLS
-            self._transport.close()
+        self._writer.end()

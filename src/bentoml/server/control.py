@@ -18,6 +18,7 @@ __all__ = [
     "Ready",
     "RunnerFacts",
     "Start",
+    "Stop",
     "ToWorker",
 ]
 
@@ -51,11 +52,21 @@ class Go(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """To a worker that has described its service: load the models and take requests.
 
     Attributes:
-        sockets: runner name → path of the socket at which its workers serve it; a runner that is not named lives in
-            this very process.
+        sockets: runner name → paths of the sockets of its workers; a runner that is not named lives in this very
+            process.
     """
 
-    sockets: dict[str, str] = {}
+    sockets: dict[str, list[str]] = {}
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """To a worker: finish what you have and end.
+
+    Attributes:
+        succeeded: others go on accepting from the listening socket; clients that wait there are left to them.
+    """
+
+    succeeded: bool
 
 
 class RunnerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +106,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     details: str = ""
 
 
-ToWorker = Start | Go
+ToWorker = Start | Go | Stop
 FromWorker = Described | Ready | Failed
 
 

@@ -23,6 +23,8 @@ logger = logging.getLogger("bentoml")
 
 #: What workers get beyond their own grace period before they are killed, in seconds: shutdown hooks run in it.
 KILL_MARGIN_S = 10.0
+#: The return codes of workers that ended because they were asked to, the last one while they were starting.
+_ASKED_FOR = (0, FAILED_TO_START, -signal.SIGTERM)
 
 
 class Crew:
@@ -120,19 +122,20 @@ class Crew:
         """Let every worker finish what it has and start a successor: the code was edited."""
         self._edited.set()
         for child in self._children.values():
-            child.replace()
+            child.restarting = True
+            child.stop(succeeded=True)
 
     def kill(self) -> None:
         """End every worker at once."""
         for child in self._children.values():
-            child.signal(signal.SIGKILL)
+            child.kill()
 
     async def stop(self, kind: str, grace_s: float) -> bool:
         """Let the workers of one kind finish and end; whether all of them ended as asked."""
         self._stopping.set()
         children = [child for child in self._children.values() if child.spec.kind == kind and child.pid]
         for child in children:
-            child.signal(signal.SIGTERM)
+            child.stop(succeeded=False)
         endings = [asyncio.create_task(child.ended()) for child in children]
         if not endings:
             return True
@@ -140,9 +143,9 @@ class Crew:
         if late:
             logger.warning("%d workers did not end in time and are killed", len(late))
             for child in children:
-                child.signal(signal.SIGKILL)
+                child.kill()
             await asyncio.wait(late)
-        return all(ending.result() in (0, FAILED_TO_START) for ending in endings)
+        return all(ending.result() in _ASKED_FOR for ending in endings)
 
     async def disband(self) -> None:
         """Forget the workers, which have ended."""

@@ -17,7 +17,7 @@ logger = logging.getLogger("bentoml")
 _SILENT = (401, 403)
 
 
-def error_response(error: Exception, request: Request, request_id: int) -> Response:
+def error_response(error: BaseException, request: Request, request_id: int) -> Response:
     """The answer to a request that failed; errors on our side are logged with their traceback and say nothing."""
     where = f"Exception on {request.path} [{request.method}] (request id {request_id})"
     if not isinstance(error, BentoMLException):

@@ -11,7 +11,7 @@ import msgspec
 
 from bentoml._http import RawHeader, Response
 
-__all__ = ["CONTINUE", "answer_head", "has_body", "json_string", "split_target", "stamp"]
+__all__ = ["CONTINUE", "answer_head", "has_body", "json_string", "refused", "split_target", "stamp"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -40,6 +40,11 @@ def json_string(message: str, *, status: int, raw_headers: list[RawHeader] | Non
     """An answer whose body is one JSON string."""
     body = msgspec.json.encode(message)
     return Response(body, status=status, content_type=b"application/json", raw_headers=raw_headers)
+
+
+def refused(status: int, message: str) -> Response:
+    """The answer to bytes that will not be served; a client that is told 503 may come again."""
+    return json_string(message, status=status, raw_headers=[(b"retry-after", b"1")] if status == 503 else None)
 
 
 def answer_head(response: Response, *, fields: bytes) -> bytes:

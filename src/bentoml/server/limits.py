@@ -16,7 +16,8 @@ class Phase(enum.Enum):
     IDLE = "the first byte of a request"
     HEAD = "the rest of a request's head"
     BODY = "the rest of a request's body"
-    ANSWERING = "the handler"
+    ANSWERING = "the handler, to begin its answer"
+    STREAMING = "the handler, for the rest of its answer"
     SENDING = "the client, to read what was written"
     LINGERING = "the client, to close after our last answer"
 
@@ -32,6 +33,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         header_timeout_s: from the first byte of a request to the end of its head; more is a 408.
         body_grace_s: what a body may take whatever its size; more is a 408, see `body_bytes_per_s`.
         body_bytes_per_s: each so many bytes that arrived give the body one more second.
+        answer_timeout_s: from a whole request to the beginning of its answer; more is a 504.
         keep_alive_s: how long a connection may stay open without a request.
         write_stall_s: how long a client may read nothing of what is written to it.
         linger_s: how long a client may take to close after the last answer.
@@ -53,6 +55,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body_grace_s: float = 20.0
     #: 8 kbit/s, below any link that a client would call from.
     body_bytes_per_s: int = 1000
+    #: The listener alone does not know what its handlers do.
+    answer_timeout_s: float = math.inf
     #: Above the 60 s of common load balancers: if we closed first, we would lose what they send meanwhile.
     keep_alive_s: float = 75.0
     #: The kernel takes megabytes before we notice, so that a slow reader moves in large steps.
@@ -76,10 +80,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             case Phase.LINGERING:
                 return self.linger_s
             case Phase.ANSWERING:
+                # The clock of a connection stands still between two sweeps, and nobody shall be cut off early.
+                return self.answer_timeout_s + self.sweep_interval_s
+            case Phase.STREAMING:
                 return math.inf
 
     @property
     def sweep_interval_s(self) -> float:
-        """How often the times are checked: every second, more often where one is shorter than two."""
-        shortest = min(self.header_timeout_s, self.body_grace_s, self.keep_alive_s, self.write_stall_s, self.linger_s)
-        return min(1.0, shortest / 2)
+        """How often the times are checked: every second, more often where one of them is short."""
+        shortest_s = min(self.header_timeout_s, self.body_grace_s, self.keep_alive_s, self.write_stall_s, self.linger_s)
+        return min(1.0, shortest_s / 2, self.answer_timeout_s / 8)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from bentoml._http import Request, Response
 from bentoml.server import http1, sockets
 from bentoml.server.connection import Connection
 from bentoml.server.limits import Limits
@@ -39,6 +40,7 @@ class Listener:
         handler: answers a request; see `Handler`.
         limits: what one client may ask for.
         on_rejected: called with the status of each answer that is given without asking the handler.
+        on_late: makes the answer to a request whose handler has not answered in `limits.answer_timeout_s`.
         ssl: makes it HTTPS.
     """
 
@@ -49,12 +51,14 @@ class Listener:
         *,
         limits: Limits | None = None,
         on_rejected: Callable[[int], object] = lambda status: None,
+        on_late: Callable[[Request], Response] = lambda request: http1.refused(504, "the answer took too long"),
         ssl: tls.SSLContext | None = None,
     ) -> None:
         self._sock = sock
         self._handler = handler
         self._limits = limits if limits is not None else Limits()
         self._on_rejected = on_rejected
+        self._on_late = on_late
         self._ssl = ssl
         self._connections: set[Connection] = set()
         self._arriving: dict[Connection, asyncio.Task[None]] = {}  # being set up; for TLS, shaking hands
@@ -72,6 +76,7 @@ class Listener:
             loop=self._loop,
             scheme="http" if self._ssl is None else "https",
             on_rejected=self._on_rejected,
+            on_late=self._on_late,
             on_opened=self._on_opened,
             on_closed=self._on_closed,
         )

@@ -31,7 +31,12 @@ _INDEX = """<!DOCTYPE html>
   <title>{title}</title>
   <link rel="stylesheet" href="./static_content/swagger-ui.css">
   <link rel="icon" type="image/png" href="./static_content/favicon-32x32.png">
-  <style>body {{ margin: 0 }} .swagger-ui .info {{ margin: 24px 0 }}</style>
+  <style>
+    body {{ margin: 0 }}
+    .swagger-ui .info {{ margin: 24px 0 }}
+    /* There is one server: the one that the page came from. */
+    .swagger-ui .scheme-container {{ display: none }}
+  </style>
 </head>
 <body>
   <div id="swagger-ui">

@@ -102,7 +102,7 @@ def make_plan(
 
 
 def api_worker_specs(
-    *, workers: int, cpus: int, development: bool, environment: Mapping[str, str], service: str
+    *, workers: int, cpus: int, development: bool, environment: Mapping[str, str]
 ) -> list[ProcessSpec]:
     """The API workers, with the threads that the libraries in each may start.
 
@@ -111,6 +111,6 @@ def api_worker_specs(
     threads = 1 if development else max(1, cpus // workers)
     variables = {name: str(threads) for name in THREAD_VARIABLES if name not in environment}
     return [
-        ProcessSpec(kind="api_server", name=f"api_server:{service}:{index}", index=index, environment=variables)
+        ProcessSpec(kind="api_server", name=f"api_server:{index}", index=index, environment=variables)
         for index in range(1, workers + 1)
     ]

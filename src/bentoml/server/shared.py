@@ -26,8 +26,8 @@ class Shared:
     """
 
     __slots__ = (
-        "bodies_bytes", "crowded", "draining", "handler", "limits", "loop", "now_s", "on_closed", "on_opened",
-        "on_rejected", "scheme", "stamp",
+        "bodies_bytes", "crowded", "draining", "handler", "limits", "loop", "now_s", "on_closed", "on_late",
+        "on_opened", "on_rejected", "scheme", "stamp",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +38,7 @@ class Shared:
         loop: asyncio.AbstractEventLoop,
         scheme: str,
         on_rejected: Callable[[int], object],
+        on_late: Callable[[Request], Response],
         on_opened: Callable[[asyncio.Protocol], object],
         on_closed: Callable[[asyncio.Protocol], object],
     ) -> None:
@@ -46,9 +47,16 @@ class Shared:
         self.loop = loop
         self.scheme = scheme
         self.on_rejected = on_rejected
+        self.on_late = on_late
         self.on_opened = on_opened
         self.on_closed = on_closed
         self.now_s = loop.time()
         self.stamp = b""
         self.draining = self.crowded = False
         self.bodies_bytes = 0
+
+    def fields(self, *, keep_alive: bool, http11: bool) -> bytes:
+        """The header lines that the server adds to an answer to a request of HTTP/1.1 or 1.0."""
+        if not keep_alive:
+            return self.stamp + b"connection: close\r\n"
+        return self.stamp if http11 else self.stamp + b"connection: keep-alive\r\n"

@@ -2,7 +2,7 @@
 
 bind ─► API workers import the service ─► the first describes it ─► plan ─► runner workers ready ─► Go ─► announce
                     │ fails: say why, exit 1
-SIGTERM, SIGINT ─► API workers drain ─► runner workers end ─► exit 0         a second signal: SIGKILL
+SIGTERM, SIGINT ─► API workers drain ─► runner workers end ─► exit 0         SIGINT again: SIGKILL
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ from bentoml.server.sockets import bind
 __all__ = ["ServeOptions", "serve"]
 
 logger = logging.getLogger("bentoml")
+
+
+#: Wrappers (make, timeout, a shell) send a signal once more, to the whole process group; no hand is that fast.
+SAME_SIGNAL_S = 0.5
 
 
 class ServeOptions(NamedTuple):
@@ -79,13 +83,13 @@ class _Supervisor:
         self.run_dir = run_dir
         self.started_s = time.monotonic()
         self.stopping = asyncio.Event()
+        self.asked_at_s = 0.0
         self.cause: BentoMLException | None = None
         self.api_specs = api_worker_specs(
             workers=1 if options.development else self.config.api_server.workers or whole_cpus(),
             cpus=whole_cpus(),
             development=options.development,
             environment=os.environ,
-            service=options.identifier.rpartition(":")[2],
         )
         self.plan: Plan | None = None
         self.runner_sockets: dict[str, socket.socket] = {}
@@ -102,11 +106,11 @@ class _Supervisor:
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
+            loop.add_signal_handler(number, self._on_signal, number)
         self.crew.add(self.api_specs)
         reloading = asyncio.create_task(self._reload_on_change()) if self.options.reload else None
         await self.stopping.wait()
-        # Before the workers drain: as long as any process has the port open, clients can still connect to it.
+        # Not a moment later than the workers: while it is open here, clients that nobody accepts would wait for ever.
         self.sock.close()
         grace_s = self.config.api_server.shutdown_grace
         # The runners last, as the requests in flight still need them.
@@ -121,7 +125,8 @@ class _Supervisor:
         return 0 if all(clean) else 1
 
     async def _reload_on_change(self) -> None:
-        folders = [Path(self.options.working_dir or "."), home() / "models"]
+        named = Path(self.options.identifier).expanduser()
+        folders = [Path(self.options.working_dir or (named if named.is_dir() else ".")), home() / "models"]
         async for files in changes(folders, self.stopping):
             logger.info("%s changed: reloading", ", ".join(os.path.relpath(file) for file in files[:3]))
             self.crew.restart()
@@ -129,7 +134,7 @@ class _Supervisor:
     # -- bringing workers up ------------------------------------------------------------------------------------------
 
     def _listening_socket(self, spec: ProcessSpec) -> socket.socket:
-        return self.runner_sockets[spec.runner] if spec.kind == "runner" else self.sock
+        return self.runner_sockets[spec.name] if spec.kind == "runner" else self.sock
 
     def _start_message(self, spec: ProcessSpec) -> Start:
         loaded = self.options.loaded
@@ -151,14 +156,21 @@ class _Supervisor:
         if description is None:
             return
         if child.spec.kind == "runner":
-            if await child.become_ready(Go()) and self.plan is not None and self.crew.ready(self.plan.runner_specs):
-                self.runners_ready.set()
+            if await child.become_ready(Go()):
+                self._say_it_is_back(child)
+                if self.plan is not None and self.crew.ready(self.plan.runner_specs):
+                    self.runners_ready.set()
             return
         if self.plan is None:
             self._start_runners(description)
         await self.runners_ready.wait()
-        sockets = {name: self._socket_path(name) for name in self.runner_sockets}
-        if await child.become_ready(Go(sockets=sockets)) and not self.crew.settled and self.crew.ready(self.api_specs):
+        sockets: dict[str, list[str]] = {}
+        for spec in self.plan.runner_specs if self.plan is not None else ():
+            sockets.setdefault(spec.runner, []).append(self._socket_path(spec))
+        if not await child.become_ready(Go(sockets=sockets)):
+            return
+        self._say_it_is_back(child)
+        if not self.crew.settled and self.crew.ready(self.api_specs):
             self.crew.settled = True
             self._announce()
 
@@ -175,22 +187,24 @@ class _Supervisor:
         for line in self.plan.lines(description, self.api_specs):
             logger.info("%s", line)
         for spec in self.plan.runner_specs:
-            if spec.runner not in self.runner_sockets:
-                sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                sock.bind(self._socket_path(spec.runner))
-                sock.listen(128)
-                self.runner_sockets[spec.runner] = sock
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.bind(self._socket_path(spec))
+            sock.listen(128)
+            self.runner_sockets[spec.name] = sock
         if not self.plan.runner_specs:
             self.runners_ready.set()
         self.crew.add(self.plan.runner_specs)
 
-    def _socket_path(self, runner: str) -> str:
+    def _socket_path(self, spec: ProcessSpec) -> str:
         """A short name, as the path of a unix socket may have 107 bytes and a runner's name 63."""
         assert self.plan is not None
-        names = list(dict.fromkeys(spec.runner for spec in self.plan.runner_specs))
-        return str(self.run_dir / f"runner-{names.index(runner)}")
+        return str(self.run_dir / f"runner-{self.plan.runner_specs.index(spec)}")
 
     # -- what a human sees --------------------------------------------------------------------------------------------
+
+    def _say_it_is_back(self, child: Child) -> None:
+        if self.crew.settled:
+            logger.info("%s (pid %d) is ready again", child.spec.name, child.pid)
 
     def _announce(self) -> None:
         host, port = self.sock.getsockname()[:2]
@@ -214,13 +228,14 @@ class _Supervisor:
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    def _on_signal(self) -> None:
-        if self.stopping.is_set():
+    def _on_signal(self, number: signal.Signals) -> None:
+        if not self.stopping.is_set():
+            logger.info("stopping: finishing the requests in flight (Ctrl-C again: stop at once)")
+            self.asked_at_s = time.monotonic()
+            self.stopping.set()
+        elif number is signal.SIGINT and time.monotonic() - self.asked_at_s > SAME_SIGNAL_S:
             logger.warning("stopping at once: requests in flight are lost")
             self.crew.kill()
-            return
-        logger.info("stopping: finishing the requests in flight")
-        self.stopping.set()
 
     def _give_up(self, cause: BentoMLException, details: str) -> None:
         if details:

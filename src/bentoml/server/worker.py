@@ -1,13 +1,14 @@
 """What every worker process does: hear who it is, import the service, say what it found, work until told to stop.
 
 supervisor ── Start ──► import the service ── Described ──► supervisor ── Go ──► the worker's own part ── Ready ──►
-SIGTERM, or the supervisor is gone ──► the worker's own end ──► exit 0
+Stop, or the supervisor is gone ──► the worker's own end ──► exit 0
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import FrameType
 
 from bentoml import _logging, _metrics, config
 from bentoml._process import THREAD_VARIABLES
@@ -22,7 +24,18 @@ from bentoml._resources import cpu_count, gpu_count, whole_cpus
 from bentoml.exceptions import BentoMLException
 from bentoml.runner.runner import Runner
 from bentoml.runner.sizing import DefaultStrategy, resource_request
-from bentoml.server.control import FAILED_TO_START, Channel, Described, Failed, Go, Ready, RunnerFacts, Start
+from bentoml.server.control import (
+    FAILED_TO_START,
+    Channel,
+    Described,
+    Failed,
+    Go,
+    Ready,
+    RunnerFacts,
+    Start,
+    Stop,
+    ToWorker,
+)
 from bentoml.service.loader import load
 from bentoml.service.service import Service
 
@@ -40,7 +53,7 @@ class Worker:
 
     Attributes:
         stopping: set when the worker shall finish what it has and end.
-        replaced: whether a successor takes over its port.
+        succeeded: whether others will then go on accepting from its listening socket.
     """
 
     def __init__(self, service: Service, loaded: config.LoadedConfig, start: Start) -> None:
@@ -48,7 +61,7 @@ class Worker:
         self.loaded = loaded
         self.start = start
         self.stopping = asyncio.Event()
-        self.replaced = False
+        self.succeeded = False
 
     async def begin(self, go: Go) -> Callable[[], None]:
         """Load what is needed; returns what opens the door, which is called when nothing can go wrong any more."""
@@ -60,12 +73,9 @@ class Worker:
 
     async def run(self, channel: Channel, started_s: float) -> int:
         """The life of the worker after it has described its service; its exit code."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
-        loop.add_signal_handler(signal.SIGUSR1, self._on_replaced)
         await channel.open()
         go = await channel.receive()
-        if go is None:
+        if not isinstance(go, Go):
             return 0
         try:
             open_door = await self.begin(go)
@@ -74,10 +84,13 @@ class Worker:
             await channel.close()
             return FAILED_TO_START
         _settle()
+        # A service manager sends SIGTERM to all processes at once. A runner worker that heeded it would end before the
+        # API workers whose requests need it; the supervisor, which got the signal as well, keeps the order.
+        signal.signal(signal.SIGTERM, _ignore)
         open_door()
         channel.send(Ready(seconds=time.monotonic() - started_s))
         background: list[asyncio.Task[None]] = [
-            asyncio.create_task(self._until_orphaned(channel)),
+            asyncio.create_task(self._until_told(channel)),
             asyncio.create_task(_sample_gauges()),
         ]
         await self.stopping.wait()
@@ -86,14 +99,12 @@ class Worker:
         await self.end()
         return 0
 
-    def _on_replaced(self) -> None:
-        self.replaced = True
-        self.stopping.set()
-
-    async def _until_orphaned(self, channel: Channel) -> None:
-        """Stop when the supervisor is gone: nobody would ever stop this worker."""
-        while await channel.receive() is not None:
-            pass
+    async def _until_told(self, channel: Channel) -> None:
+        """Stop when the supervisor says so, or is gone: nobody else would ever stop this worker."""
+        while (message := await channel.receive()) is not None:
+            if isinstance(message, Stop):
+                self.succeeded = message.succeeded
+                break
         self.stopping.set()
 
 
@@ -101,8 +112,11 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     """Run the worker whose control socket has the file descriptor in `sys.argv[1]`; its exit code."""
     started_s = time.monotonic()
     # Ctrl-C reaches the whole process group; the supervisor decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])), Start | Go)
+    signal.signal(signal.SIGINT, _ignore)
+    # What user code prints is seen at once, also where the output is a file or a pipe.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])), ToWorker)
     start = channel.receive_blocking()
     if start is None:
         return 0
@@ -112,6 +126,7 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     _metrics.use(Path(start.metrics_dir))
     try:
         service = load(start.identifier, start.working_dir, standalone_load=True)
+        _logging.configure(component(service, start), level=start.log_level)
         channel.send_blocking(describe(service, loaded))
     except Exception as error:  # noqa: BLE001 - the border of a process: the supervisor prints what went wrong
         channel.send_blocking(failure(error))
@@ -121,6 +136,15 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
         return await kind(service, loaded, start).run(channel, started_s)
 
     return _run(live())
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """A handler and not SIG_IGN, which the processes that user code starts would inherit."""
+
+
+def component(service: Service, start: Start) -> str:
+    """How a worker calls itself in the log: `api_server:<service>:<index>` or `runner:<runner>:<index>`."""
+    return f"runner:{start.runner}:{start.index}" if start.runner else f"api_server:{service.name}:{start.index}"
 
 
 def describe(service: Service, loaded: config.LoadedConfig) -> Described:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from typing import Final
 
@@ -55,6 +56,15 @@ class ResponseWriter:
         else:
             self._transport.write(head)
             self._transport.write(body)
+
+    def end(self) -> None:
+        """Say that nothing more will follow."""
+        # Closing while the client is still sending would be a reset, which destroys the answer.
+        if self._transport.can_write_eof():
+            with contextlib.suppress(OSError):  # the client is gone, as the connection will be told
+                self._transport.write_eof()
+        else:  # TLS
+            self._transport.close()
 
     def stream(
         self,

@@ -84,9 +84,13 @@ def _checked_name(name: str) -> str:
 
 
 def _checked_route(route: str) -> str:
-    if any(c in route for c in "?#") or route.startswith(("//", ":")):
-        raise InvalidArgument(f"the route {route!r} must be a path without '?' and '#', not beginning with '//' or ':'")
-    if route.strip("/") in RESERVED_NAMES or route.strip("/") == "":
+    if any(c in "?#{}" or not c.isprintable() for c in route) or route.startswith(("//", ":")):
+        raise InvalidArgument(
+            f"the route {route!r} must be a path without '?', '#', braces and control characters, "
+            "not beginning with '//' or ':'"
+        )
+    bare = route.strip("/")
+    if bare in RESERVED_NAMES or bare in ("", "docs.json") or bare.startswith("static_content/"):
         raise InvalidArgument(f"the route {route!r} is reserved for the server's own pages", hint="pass another route")
     return route if route.startswith("/") else f"/{route}"
 

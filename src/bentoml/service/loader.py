@@ -19,6 +19,9 @@ from bentoml.service.service import Service
 
 __all__ = ["load", "resolve_folder"]
 
+#: Where services were imported from in this process, so that a project never gets the modules of another.
+_roots: list[Path] = []
+
 
 def load(
     bento_identifier: str | os.PathLike[str], working_dir: str | None = None, standalone_load: bool = False
@@ -45,7 +48,7 @@ def load(
         raise ImportServiceError(f"the working directory {root} does not exist")
     target, _, attribute = identifier.partition(":")
     module_name = _module_name(target, root)
-    _forget_namesake(module_name, root)
+    _forget_namesakes(module_name, root)
     with _importing_in(root, keep=standalone_load):
         module = _import(module_name, target, root)
     service, name = _service_in(module, attribute, target)
@@ -86,28 +89,48 @@ def _module_name(target: str, root: Path) -> str:
         if os.sep in target:
             raise ImportServiceError(f"{target!r} is neither a module, a .py file nor a folder that exists")
         return target
-    path = (root / target).resolve()
+    # Not resolved: where files are mounted, service.py may be a link to somewhere else.
+    path = Path(os.path.normpath(root / target))
     if not path.is_file():
         raise ImportServiceError(f"there is no file {path}", hint="run the command in the folder of your service.py")
+    if not path.is_relative_to(root):
+        path = path.resolve()
     if not path.is_relative_to(root):
         raise ImportServiceError(f"{path} lies outside of the working directory {root}", hint="--working-dir FOLDER")
     return ".".join(path.relative_to(root).with_suffix("").parts)
 
 
-def _forget_namesake(module_name: str, root: Path) -> None:
-    """Drop a module of that name that was imported from another folder: every project has a `service.py`."""
-    origin = getattr(sys.modules.get(module_name), "__file__", None)
-    here = root.joinpath(*module_name.split("."))
-    wanted = next((path for path in (here.with_suffix(".py"), here / "__init__.py") if path.is_file()), None)
-    if origin is not None and wanted is not None and Path(origin).resolve() != wanted:
-        del sys.modules[module_name]
+def _forget_namesakes(module_name: str, root: Path) -> None:
+    """Drop the modules of other projects whose names `root` has files for: every project has a `service.py`."""
+    service, *_ = module_name.split(".")
+    for name, module in list(sys.modules.items()):
+        first, *_ = name.split(".")
+        # What is installed stays, whatever files the project has; only the service itself takes precedence over it.
+        if first != service and not any(_is_below(module, other) for other in _roots if other != root):
+            continue
+        top = getattr(sys.modules.get(first, module), "__file__", None)
+        own = next((path for path in (root / f"{first}.py", root / first / "__init__.py") if path.is_file()), None)
+        if top is not None and own is not None and not _same(Path(top), own):
+            del sys.modules[name]
+    if root not in _roots:
+        _roots.append(root)
+
+
+def _is_below(module: ModuleType, folder: Path) -> bool:
+    return (getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one == other or one.resolve() == other.resolve()
 
 
 @contextlib.contextmanager
 def _importing_in(root: Path, *, keep: bool) -> Iterator[None]:
     before = os.getcwd()
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
+    if str(root) in sys.path:
+        sys.path.remove(str(root))
+    sys.path.insert(0, str(root))
+    importlib.invalidate_caches()  # the file may be younger than the last look at its folder
     os.chdir(root)
     try:
         yield
@@ -133,7 +156,7 @@ def _import(module_name: str, target: str, root: Path) -> ModuleType:
         raise ImportServiceError(
             f"importing {target!r} failed: {_where(error, root)}", hint=f"pip install {error.name}"
         ) from error
-    except Exception as error:  # border: the user's module may raise anything at import
+    except (Exception, SystemExit) as error:  # border: the user's module may raise anything at import
         raise ImportServiceError(f"importing {target!r} failed: {_where(error, root)}") from error
 
 
@@ -169,5 +192,5 @@ def _service_in(module: ModuleType, attribute: str, target: str) -> tuple[Servic
             known = f"services there: {', '.join(services)}" if services else "no Service is defined there"
             raise ImportServiceError(f"{target!r} has no attribute {attribute!r}", hint=known) from None
     if not isinstance(found, Service):
-        raise ImportServiceError(f"{target}:{attribute} is a {type(found).__name__}, not a bentoml.Service")
+        raise ImportServiceError(f"{target}:{attribute} is of type {type(found).__name__}, not a bentoml.Service")
     return found, attribute

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +10,8 @@ from bentoml.service.api import InferenceAPI
 
 __all__ = ["openapi_document"]
 
+_SCHEMAS = "#/components/schemas/"
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _SERVICE_TAG = "Service APIs"
 _INFRASTRUCTURE_TAG = "Infrastructure"
 
@@ -43,13 +45,13 @@ def openapi_document(
     schemas: dict[str, Any] = {"Error": {"title": "Error", "type": "string", "description": "What went wrong."}}
     paths: dict[str, Any] = {}
     for api in apis:
-        for descriptor in (api.input, api.output):
-            schemas.update(descriptor.openapi_components() or {})
-        paths[api.route] = {"post": _operation(name, api)}
-    for path, description in _INFRASTRUCTURE.items():
+        request = _joined(schemas, api.input.openapi_components(), api.input.openapi_request_body())
+        response = _joined(schemas, api.output.openapi_components(), api.output.openapi_responses())
+        paths[api.route] = {"post": _operation(name, api, request, response)}
+    for path, text in _INFRASTRUCTURE.items():
         if path == "/metrics" and not metrics:
             continue
-        paths[path] = {"get": _probe(path, description)}
+        paths[path] = {"get": _probe(path, text)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -67,9 +69,34 @@ def openapi_document(
     }
 
 
-def _operation(service: str, api: InferenceAPI) -> dict[str, Any]:
-    request, responses = api.input.openapi_request_body(), api.output.openapi_responses()
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+def _joined(schemas: dict[str, Any], components: Mapping[str, Any], content: Any) -> Any:
+    """Add the components of a descriptor to `schemas`; its content, with the names that they have there.
+
+    Two modules may each have a model `Input`. The second one becomes `Input_2`; what it is made of is numbered too.
+    """
+    number = 1
+    while True:
+        names = {name: name if number == 1 else f"{name}_{number}" for name in components}
+        added = {names[name]: _renamed(schema, names) for name, schema in components.items()}
+        if all(schemas.get(name, schema) == schema for name, schema in added.items()):
+            schemas.update(added)
+            return _renamed(content, names)
+        number += 1
+
+
+def _renamed(node: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {key: _renamed(value, names) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_renamed(value, names) for value in node]
+    if isinstance(node, str) and node.startswith(_SCHEMAS):
+        name = node.removeprefix(_SCHEMAS)
+        return _SCHEMAS + names.get(name, name)
+    return node
+
+
+def _operation(service: str, api: InferenceAPI, request: Any, response: Any) -> dict[str, Any]:
+    error = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}Error"}}}
     return {
         "tags": [_SERVICE_TAG],
         "summary": f"InferenceAPI({type(api.input).__name__} → {type(api.output).__name__})",
@@ -78,20 +105,20 @@ def _operation(service: str, api: InferenceAPI) -> dict[str, Any]:
         "x-bentoml-name": api.name,
         "requestBody": request,
         "responses": {
-            "200": responses,
+            "200": response,
             **{
                 str(status.value): {"description": f"{status.phrase}: {text}", "content": error}
                 for status, text in _ERRORS.items()
             },
+            "504": {"description": "Gateway Timeout: The answer took too long.", "content": _TEXT},
         },
     }
 
 
 def _probe(path: str, description: str) -> dict[str, Any]:
-    text = {"text/plain": {"schema": {"type": "string"}}}
-    responses: dict[str, Any] = {"200": {"description": "Successful Response", "content": text}}
+    responses: dict[str, Any] = {"200": {"description": "Successful Response", "content": _TEXT}}
     if path == "/readyz":
-        responses["503"] = {"description": "Not ready", "content": text}
+        responses["503"] = {"description": "Not ready", "content": _TEXT}
     return {
         "tags": [_INFRASTRUCTURE_TAG],
         "description": description,

@@ -1,0 +1,75 @@
+"""What tests of several modules share: the trained example, and the logs of servers beside a failure."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests import _server
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "credit_risk"
+
+
+class Trained(NamedTuple):
+    """The store that holds the example's model, and what its training printed."""
+
+    home: Path
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The example, trained by its own script: once, for all workers of this run."""
+    base = tmp_path_factory.getbasetemp()
+    # The workers of one run share the folder above their own; a run without workers has its own to itself.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    home, printed = shared / "trained", shared / "trained.txt"
+    with (shared / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            done = subprocess.run(
+                [sys.executable, "train.py"],
+                cwd=EXAMPLE,
+                env=_server.environment(home),
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
+            printed.write_text(done.stdout)
+    return Trained(home, printed.read_text())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show what the servers said beside a test that failed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]  # pluggy sends a Result into the generator
+    if report.failed:
+        for server in _server.running:
+            report.sections.append((f"log of {server.process.args}", server.log[-8000:]))
+
+
+KITCHEN = Path(__file__).parent / "services" / "kitchen"
+#: Both placements, two workers of each kind, and everything that is shown on request.
+KITCHEN_OPTIONS = (
+    "api_server.workers=2 api_server.http.max_body_size=1000000 api_server.http.response.server_timing=true "
+    "api_server.http.response.trace_id=true runners.far.placement=worker_process runners.far.resources.cpu=2"
+)
+
+
+@pytest.fixture(scope="session")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server]:
+    """The service of tests/services/kitchen, served for every test that does it no harm."""
+    folder = tmp_path_factory.mktemp("kitchen")
+    options = {"BENTOML_CONFIG_OPTIONS": KITCHEN_OPTIONS}
+    with _server.serving(
+        "service:svc", "--working-dir", str(KITCHEN), folder=folder, home=folder / "home", extra=options
+    ) as server:
+        yield server
