@@ -157,7 +157,7 @@ class Pump:
     def _pump(self) -> None:
         """Let one batch leave if the slot is free; whatever ends a batch pumps again."""
         self._scheduled = False
-        if self._closed or not any([queue.rows for queue in self._queues]):
+        if self._closed or not any(self._queues):
             self._slot.stand_down()
         elif self._held:
             self._slot.stand_down()
@@ -273,7 +273,7 @@ class Pump:
             queue.cost.observe(rows, compute_s)
         waited_s = batch.sealed_at - calls[0].enqueued_at
         self._reporter.batch(method, len(calls), rows, waited_s, compute_s, batch.reason)
-        if any([queue.rows for queue in self._queues]):
+        if any(self._queues):
             self.wake()
 
     def _shed(self, queue: MethodQueue, now: float) -> None:
