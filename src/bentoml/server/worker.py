@@ -2,12 +2,15 @@
 
 supervisor ── Start ──► import the service ── Described ──► supervisor ── Go ──► the worker's own part ── Ready ──►
 Stop, or the supervisor is gone ──► the worker's own end ──► exit 0
+
+One worker hears Deploy before Go: it runs the deployment hooks and answers Deployed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import io
 import signal
 import socket
@@ -20,13 +23,15 @@ from types import FrameType
 
 from bentoml import _logging, _metrics, config
 from bentoml._process import THREAD_VARIABLES
-from bentoml._resources import cpu_count, gpu_count, whole_cpus
+from bentoml._resources import cpu_count, gpu_count, resident_bytes, whole_cpus
 from bentoml.exceptions import BentoMLException
 from bentoml.runner.runner import Runner
 from bentoml.runner.sizing import DefaultStrategy, resource_request
 from bentoml.server.control import (
     FAILED_TO_START,
     Channel,
+    Deploy,
+    Deployed,
     Described,
     Failed,
     Go,
@@ -75,9 +80,13 @@ class Worker:
         """The life of the worker after it has described its service; its exit code."""
         await channel.open()
         go = await channel.receive()
-        if not isinstance(go, Go):
-            return 0
         try:
+            if isinstance(go, Deploy):
+                await self._deploy()
+                channel.send(Deployed())
+                go = await channel.receive()
+            if not isinstance(go, Go):
+                return 0
             open_door = await self.begin(go)
         except Exception as error:  # noqa: BLE001 - a model that cannot be loaded, a hook that fails: told, then out
             channel.send(failure(error))
@@ -98,6 +107,12 @@ class Worker:
             task.cancel()
         await self.end()
         return 0
+
+    async def _deploy(self) -> None:
+        for hook in self.service.deployment_hooks:
+            result = hook()
+            if inspect.isawaitable(result):
+                await result
 
     async def _until_told(self, channel: Channel) -> None:
         """Stop when the supervisor says so, or is gone: nobody else would ever stop this worker."""
@@ -161,7 +176,13 @@ def describe(service: Service, loaded: config.LoadedConfig) -> Described:
         )
         for runner in service.runners
     ]
-    return Described(service=service.name, apis=[api.route for api in service.apis.values()], runners=runners)
+    return Described(
+        service=service.name,
+        apis=[api.route for api in service.apis.values()],
+        runners=runners,
+        resident_bytes=resident_bytes(),
+        has_deployment_hooks=bool(service.deployment_hooks),
+    )
 
 
 def _worker_environments(runner: Runner, settings: config.RunnerConfig) -> list[dict[str, str]]:
