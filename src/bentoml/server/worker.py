@@ -12,9 +12,12 @@ import asyncio
 import gc
 import inspect
 import io
+import logging
+import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -51,6 +54,10 @@ __all__ = ["Worker", "run_worker"]
 SWITCH_INTERVAL_S = 0.0005
 #: How old a sampled gauge may be, in seconds; scrapes come every 15 or so.
 SAMPLE_INTERVAL_S = 1.0
+#: What threads get to end in when everything else has ended, in seconds.
+LAST_THREADS_S = 1.0
+
+logger = logging.getLogger("bentoml")
 
 
 class Worker:
@@ -150,7 +157,9 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     async def live() -> int:
         return await kind(service, loaded, start).run(channel, started_s)
 
-    return _run(live())
+    code = _run(live())
+    _leave(code)
+    return code
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
@@ -217,6 +226,20 @@ def _run(life: Awaitable[int]) -> int:
         return asyncio.run(life)  # type: ignore[arg-type]  # a coroutine
     code: int = uvloop.run(life)
     return code
+
+
+def _leave(code: int) -> None:
+    """End the process now if threads of user code do not end: Python would wait for them, for ever."""
+    deadline_s = time.monotonic() + LAST_THREADS_S
+    threads = [each for each in threading.enumerate() if each is not threading.current_thread() and not each.daemon]
+    for thread in threads:
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+    running = [thread.name for thread in threads if thread.is_alive()]
+    if running:
+        logger.warning("left behind: %d threads that did not end (%s)", len(running), ", ".join(running))
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
 
 
 async def _sample_gauges() -> None:
