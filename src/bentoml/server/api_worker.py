@@ -63,7 +63,7 @@ class ApiWorker(Worker):
         settings = self.loaded.runner(runner.name)
         if not settings.metrics.enabled:
             return InProcess(runner.engine(settings))
-        observer = RunnerMetrics(self.service, runner, settings, worker_index=self.start.index)
+        observer = RunnerMetrics(self.service, runner, self.loaded, worker_index=self.start.index)
         engine = runner.engine(settings, observer)
         observer.watch(engine)
         return InProcess(engine)
