@@ -268,37 +268,7 @@ def test_memory_is_flat_over_many_requests(small: Server) -> None:
     until(lambda: in_progress(small, "/work") == 0, "the end of all")
 
 
-# The end: T20
-
-
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_a_signal_in_the_midst_of_batches_loses_no_request(tmp_path: Path, placement: str) -> None:
-    answered: list[int] = []
-
-    def client(server: Server, number: int) -> None:
-        with contextlib.closing(server.connect()) as connection:
-            while True:
-                try:
-                    connection.connect()
-                except ConnectionRefusedError:
-                    return
-                closing = False
-                while not closing:
-                    answer = exchange(connection, "POST", "/work", b"[%d]" % number)
-                    assert (answer.status, answer.value) == (200, [number])
-                    answered.append(number)
-                    closing = answer.headers.get("connection") == "close"
-                connection.close()
-
-    with (
-        load_server(tmp_path, f"runners.placement={placement}") as server,
-        ThreadPoolExecutor(12) as pool,
-    ):
-        clients = [pool.submit(client, server, number) for number in range(12)]
-        until(lambda: len(answered) > 60, "answers")
-        assert server.stop() == 0
-        for each in clients:
-            each.result(PATIENCE_S)
+# The end
 
 
 def test_a_thread_that_never_ends_does_not_hold_the_exit(tmp_path: Path) -> None:

@@ -164,8 +164,8 @@ class _Supervisor:
             return
         async with self.planning:
             if self.plan is None:
-                # First of all, as the models may be what the hooks fetch.
-                if description.has_deployment_hooks and not await child.deploy():
+                # First of all, as the models may be what the hooks fetch. If one failed the server is about to end.
+                if description.has_deployment_hooks and (self.crew.failed or not await child.deploy()):
                     return
                 self._start_runners(description)
         await self.runners_ready.wait()
