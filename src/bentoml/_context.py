@@ -117,19 +117,25 @@ class ResponseContext:
         return self.headers
 
     def set_cookie(
-        self, key: str, value: str, max_age: int | None = None, expires: int | str | None = None, **attributes: Any
+        self,
+        key: str,
+        value: str,
+        max_age: int | None = None,
+        expires: int | str | None = None,
+        path: str | None = "/",
+        **attributes: Any,
     ) -> None:
         """Set a cookie with the response.
 
         Args:
             max_age: seconds until the browser forgets it.
             expires: seconds from now, or an HTTP date.
-            attributes: further fields of `Cookie`: path, domain, secure, httponly, samesite.
+            attributes: further fields of `Cookie`: domain, secure, httponly, samesite.
 
         Raises:
             TypeError: an attribute that a cookie does not have.
         """
-        self.cookies.append(Cookie(key, value, max_age, expires, **attributes))
+        self.cookies.append(Cookie(key, value, max_age, expires, path, **attributes))
 
 
 class Context:
