@@ -32,7 +32,7 @@ demo: $(VENV)/.examples
 	@echo
 	@echo "Serving it. When it is ready, open http://localhost:$(PORT) or, in another terminal:"
 	@echo
-	@cat examples/credit_risk/request.txt | sed 's/3000/$(PORT)/'
+	@cat examples/credit_risk/request.txt | sed 's/localhost:3000/localhost:$(PORT)/'
 	@echo
 	cd examples/credit_risk && BENTOML_HOME=$(DEMO_HOME) ../../$(BIN)/bentoml serve service:svc --port $(PORT)
 

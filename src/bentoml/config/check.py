@@ -19,8 +19,17 @@ T = TypeVar("T")
 
 #: Keys of BentoML that configure a part which this design does not have: accepted and said once.
 WITHOUT_EFFECT = {
-    "api_server.max_runner_connections": "calls of one worker share one connection to a runner",
+    "api_server.grpc": "there is no gRPC server yet",
+    "api_server.max_runner_connections": "the calls of one worker share one connection to each worker of a runner",
+    "monitoring": "there is no monitoring of predictions yet",
+    "tracing": "traces are not exported yet; the access log has their ids",
     "yatai": "there is no remote registry here",
+}
+
+#: Sections of BentoML that must not be left without effect in silence, as others rely on them: why, and what to do.
+MISSING = {
+    "api_server.http.cors": ("answers to browsers on other sites are not permitted yet", "let a proxy add the headers"),
+    "api_server.ssl": ("this server does not speak TLS yet", "put a proxy that does in front of it"),
 }
 
 
@@ -49,8 +58,15 @@ def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str)
     Raises:
         BentoMLConfigException: a key is unknown (with a suggestion) or a value is wrong; names key and origin.
     """
-    for dotted, reason in WITHOUT_EFFECT.items():
-        tree = _without(tree, dotted, reason, prefix)
+    if not prefix:
+        for dotted, reason in WITHOUT_EFFECT.items():
+            tree, section = _without(tree, dotted.split("."))
+            if section is not None:
+                logger.warning("the configuration key `%s` has no effect: %s", dotted, reason)
+        for dotted, (reason, hint) in MISSING.items():
+            tree, section = _without(tree, dotted.split("."))
+            if _is_on(section):
+                raise BentoMLConfigException(f"`{dotted}`{_from(dotted, origins)}: {reason}", hint=hint)
     for path, names in _unknown_keys(tree, cls, prefix):
         raise BentoMLConfigException(
             f"Invalid configuration file was given: unknown key `{path}`{_from(path, origins)}",
@@ -94,15 +110,20 @@ def _is_struct(candidate: Any) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, msgspec.Struct)
 
 
-def _without(tree: Any, dotted: str, reason: str, prefix: str) -> Any:
-    first, _, rest = dotted.partition(".")
-    if prefix or not isinstance(tree, Mapping) or first not in tree:
-        return tree
-    result = dict(tree)
+def _without(tree: Any, path: list[str]) -> tuple[Any, Any]:
+    """The tree without what stands at `path`, and what stood there; None where nothing does."""
+    first, *rest = path
+    if not isinstance(tree, Mapping) or first not in tree:
+        return tree, None
+    remaining = {key: value for key, value in tree.items() if key != first}
     if not rest:
-        logger.warning("the configuration key `%s` has no effect: %s", dotted, reason)
-        del result[first]
-    elif isinstance(result[first], Mapping) and rest in result[first]:
-        logger.warning("the configuration key `%s` has no effect: %s", dotted, reason)
-        result[first] = {key: value for key, value in result[first].items() if key != rest}
-    return result
+        return remaining, tree[first]
+    below, removed = _without(tree[first], rest)
+    return {**tree, first: below}, removed
+
+
+def _is_on(section: Any) -> bool:
+    """Whether a section asks for something: by `enabled`, else by any value."""
+    if not isinstance(section, Mapping):
+        return section is not None
+    return bool(section.get("enabled", any(value is not None for value in section.values())))

@@ -169,7 +169,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def expanded(tree: Any, environment: Mapping[str, str], *, key: str = "") -> Any:
-    """The tree with `${VAR}` and `${VAR:-default}` replaced, and what was replaced read as YAML: numbers are numbers.
+    """The tree with `${VAR}` and `${VAR:-default}` replaced; what they make a number, a boolean or null is one.
 
     Raises:
         BentoMLConfigException: a variable is not set and has no default; names the key.
@@ -192,7 +192,16 @@ def expanded(tree: Any, environment: Mapping[str, str], *, key: str = "") -> Any
         return value
 
     replaced = _VARIABLE.sub(value_of, tree)
-    return replaced if replaced == tree else msgspec.yaml.decode(replaced.encode())
+    return replaced if replaced == tree else _scalar(replaced)
+
+
+def _scalar(text: str) -> Any:
+    """A number, a boolean or null as YAML writes them; any other text as it stands, such as a secret with brackets."""
+    try:
+        value = msgspec.yaml.decode(text.encode())
+    except (msgspec.DecodeError, UnicodeError):
+        return text
+    return value if value is None or isinstance(value, (bool, int, float)) else text
 
 
 def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -42,7 +42,7 @@ def parse_gpus(given: Any) -> list[int]:
     """GPU ids from a count (`2` is `[0, 1]`, `-1` none), its text, or a list of ids.
 
     Raises:
-        BentoMLConfigException: another text, or a negative count or id.
+        BentoMLConfigException: another text, a negative count, or an id that is none.
         TypeError: neither number, text nor list.
     """
     if isinstance(given, str):
@@ -54,10 +54,9 @@ def parse_gpus(given: Any) -> list[int]:
             raise BentoMLConfigException(f"resources.{GPU!r} must not be negative, but is {given}")
         return list(range(given))
     if isinstance(given, list):
-        ids = [int(item) for item in given]
-        if any(item < 0 for item in ids):
-            raise BentoMLConfigException(f"resources.{GPU!r}: ids must not be negative: {given}")
-        return ids
+        if not all(re.fullmatch("[0-9]+", str(item)) for item in given):
+            raise BentoMLConfigException(f"resources.{GPU!r}: {given} is no list of GPU ids", hint="[0, 1]")
+        return [int(item) for item in given]
     raise TypeError(f"resources.{GPU!r} must be a number or a list of ids, not {given!r}")
 
 
