@@ -27,7 +27,7 @@ class Dish(BaseModel):
     name: str
     parts: list[Ingredient]
     kind: Literal["hot", "cold"] = "hot"
-    next: "Dish | None" = None
+    next: Dish | None = None
 
 
 class Oven(msgspec.Struct):
@@ -120,7 +120,7 @@ def _two_inputs() -> tuple[type[BaseModel], type[BaseModel]]:
 
     class Input(BaseModel):  # type: ignore[no-redef]  # as another module would define it
         part: Part
-        next: "Input | None" = None
+        next: Input | None = None
 
     Input.model_rebuild()
     return first, Input
