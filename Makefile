@@ -9,7 +9,7 @@ DEMO_HOME := $(CURDIR)/.demo/bentoml
 # Two workers suit the smallest machine that we support; `make test WORKERS=8` on a larger one.
 WORKERS ?= 2
 
-.PHONY: demo test lint types guards format clean
+.PHONY: demo test bench lint types format clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -32,12 +32,22 @@ demo: $(VENV)/.examples
 	@echo
 	@echo "Serving it. When it is ready, open http://localhost:$(PORT) or, in another terminal:"
 	@echo
-	@cat examples/credit_risk/request.txt | sed 's/3000/$(PORT)/'
+	@cat examples/credit_risk/request.txt | sed 's/localhost:3000/localhost:$(PORT)/'
 	@echo
 	cd examples/credit_risk && BENTOML_HOME=$(DEMO_HOME) ../../$(BIN)/bentoml serve service:svc --port $(PORT)
 
 test: $(VENV)/.dev lint types
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+$(VENV)/.bench: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --progress-bar on --editable '.[bench]'
+	@touch $@
+
+# Needs wrk and h2load (Debian: wrk, nghttp2-client). Takes about half an hour, most of it under load.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/batching.py
+	$(BIN)/python benchmarks/plot.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

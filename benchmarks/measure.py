@@ -72,7 +72,7 @@ def wrk(system: Running, requests: Requests, *, connections: int, seconds: float
             "wrk",
             "-t1",
             f"-c{connections}",
-            f"-d{seconds}s",
+            f"-d{round(seconds)}s",
             "-s",
             str(requests.script),
             f"http://127.0.0.1:{system.port}",

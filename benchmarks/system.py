@@ -22,7 +22,7 @@ class System:
     """One system under load.
 
     Attributes:
-        environment: name of the requirements file, `own` for this project.
+        environment: name of the requirements file.
         command: after the environment's bin folder; `{port}` is replaced.
         variables: of its process.
     """
@@ -34,7 +34,7 @@ class System:
 
 
 def _own(service: str, **variables: str) -> tuple[str, tuple[str, ...], dict[str, str]]:
-    return "own", ("bentoml", "serve", f"{service}:svc", "--production", "--port", "{port}"), dict(variables)
+    return "makunouchi", ("bentoml", "serve", f"{service}:svc", "--production", "--port", "{port}"), dict(variables)
 
 
 SYSTEMS = {
@@ -66,7 +66,7 @@ SYSTEMS = {
 
 def bin_folder(system: System, work: Path) -> Path:
     """Where the system's commands are."""
-    return Path(sys.executable).parent if system.environment == "own" else work / system.environment / "bin"
+    return work / system.environment / "bin"
 
 
 def folder_of(system: System, work: Path) -> Path:
@@ -81,7 +81,8 @@ def prepare(system: System, work: Path, rows: Path) -> None:
         print(f"making the environment of {system.name}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(commands.parent)], check=True)
         requirements = HERE / "requirements" / f"{system.environment}.txt"
-        subprocess.run([str(commands / "pip"), "install", "-q", "-r", str(requirements)], check=True)
+        own = ["--editable", str(HERE.parent)] if system.environment == "makunouchi" else []
+        subprocess.run([str(commands / "pip"), "install", "-q", "-r", str(requirements), *own], check=True)
     if not (folder / "expected.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(

@@ -63,6 +63,7 @@ def test_the_table_has_a_row_for_each_key(file: str) -> None:
         ["api_server.http.port", "3005", file],
         ["api_server.http.max_body_size", "104857600", "default"],
         ["api_server.http.response.trace_id", "false", "default"],
+        ["api_server.http.response.server_timing", "false", "default"],
     ]
 
 

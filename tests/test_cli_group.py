@@ -1,5 +1,6 @@
 """What all commands share: help, version, names, volume, errors, the notice about the other distribution."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -176,7 +177,7 @@ def on_terminal(*args: str, home: Path, until: str = "", **env: str) -> tuple[st
     process = subprocess.Popen(command, env=environment(home, **env), stdin=follower, stdout=follower, stderr=follower)
     os.close(follower)
     shown = ""
-    with open(leader, "rb", buffering=0) as terminal:
+    with open(leader, "r+b", buffering=0) as terminal:
         while True:
             try:
                 piece = terminal.read(4096).decode()
@@ -185,6 +186,9 @@ def on_terminal(*args: str, home: Path, until: str = "", **env: str) -> tuple[st
             shown += piece
             if until and until in shown:
                 process.send_signal(signal.SIGINT)
+                # A signal that comes just before `input` waits is seen when it returns: give it something to return.
+                with contextlib.suppress(OSError):
+                    terminal.write(b"\n")
                 until = ""
     return shown, process.wait(timeout=30)
 
@@ -201,7 +205,7 @@ def test_ctrl_c_at_a_question_leaves_without_a_word(tmp_path: Path) -> None:
     (tmp_path / "models/m/v").mkdir(parents=True)
     (tmp_path / "models/m/v/model.yaml").write_text("name: m\nversion: v\n")
     shown, code = on_terminal("models", "delete", "m", home=tmp_path, until="[y/N]: ")
-    assert shown.replace("^C", "").split() == ["delete", "model", "m:v?", "[y/N]:"]
+    assert shown.strip() == "delete model m:v? [y/N]:"
     assert code == 130
 
 
@@ -221,7 +225,8 @@ def test_the_distribution_bentoml_beside_ours_is_said_once_with_what_mends_it(tm
     (tmp_path / name).mkdir()
     done = run("config", "version", PYTHONPATH=str(tmp_path))
     assert done.stderr == (
-        "Warning: the distribution `bentoml` 1.4.20 is installed beside makunouchi, and each overwrites files of the other "
+        "Warning: the distribution `bentoml` 1.4.20 is installed beside makunouchi, "
+        "and each overwrites files of the other "
         "(hint: pip uninstall bentoml && pip install --force-reinstall --no-deps makunouchi)\n"
     )
     assert done.returncode == 0

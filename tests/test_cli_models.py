@@ -55,7 +55,6 @@ def refusal(*args: str, home: Path, input: str = "") -> str:
 
 def test_list_prints_a_table_with_the_newest_first(home: Path) -> None:
     lines = run("models", "list", home=home).stdout.splitlines()
-    assert lines[0].split("  ", 1)[0] == "Tag"
     assert [heading.strip() for heading in lines[0].split("  ") if heading] == [
         "Tag",
         "Module",
@@ -90,7 +89,8 @@ def test_list_takes_a_name_or_a_tag(home: Path) -> None:
 
 def test_list_of_an_unknown_name_fails(home: Path) -> None:
     assert refusal("list", "irsi", home=home) == (
-        f"no model 'irsi' in the store {home}/models (hint: did you mean 'iris'? `bentoml models list` shows what there is)"
+        f"no model 'irsi' in the store {home}/models "
+        "(hint: did you mean 'iris'? `bentoml models list` shows what there is)"
     )
 
 
@@ -123,7 +123,8 @@ def test_get_prints_the_text_of_model_yaml(home: Path) -> None:
     text = invoke("models", "get", "credit:latest", home=home).stdout
     assert text == (home / "models/credit/v1/model.yaml").read_text()
     assert text.startswith(
-        "name: credit\nversion: v1\nmodule: bentoml.xgboost\nlabels: {}\noptions:\n  model_class: Booster\nmetadata: {}\n"
+        "name: credit\nversion: v1\nmodule: bentoml.xgboost\nlabels: {}\noptions:\n  model_class: Booster\n"
+        "metadata: {}\n"
         "context:\n  framework_name: xgboost\n  framework_versions:\n    xgboost: 3.0.0\n"
     )
     assert "signatures:\n  predict:\n    batchable: true\n    batch_dim:\n    - 0\n    - 0\napi_version: v1\n" in text
@@ -269,8 +270,8 @@ def test_what_cannot_be_exported_or_imported_is_said(home: Path, tmp_path: Path)
 )
 def test_push_and_pull_are_refused_with_what_to_do_instead(home: Path, args: list[str]) -> None:
     assert refusal(*args, home=home) == (
-        "there is no remote registry here (hint: `bentoml models export` writes a file that `bentoml models import` reads "
-        "on another machine)"
+        "there is no remote registry here (hint: `bentoml models export` writes a file that "
+        "`bentoml models import` reads on another machine)"
     )
 
 

@@ -330,6 +330,27 @@ def test_a_handler_that_ignores_its_cancellation_does_no_harm(loop: str) -> None
         assert ended.wait(PATIENCE_S)
 
 
+def test_a_handler_that_had_not_begun_is_dropped_without_complaint(loop: str, recwarn: pytest.WarningsRecorder) -> None:
+    begun = threading.Event()
+
+    async def handler(request: Request) -> Response:
+        begun.set()
+        return Response(b"")
+
+    def ask_and_go() -> None:
+        [connection] = served.listener._connections
+        connection.data_received(GET)
+        connection.abort()
+
+    with serve(handler, loop=loop) as served, served.connect() as client:
+        while not served.call(lambda: served.listener._connections):
+            pass
+        served.call(ask_and_go)
+        assert client.is_closed()
+    assert not begun.is_set()
+    assert not recwarn.list
+
+
 def test_a_request_that_breaks_off_reaches_no_handler(loop: str) -> None:
     handled: list[Request] = []
     with serve(lambda request: handled.append(request) or Response(b""), loop=loop) as served:

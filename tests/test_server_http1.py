@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bentoml._http import Response
 from bentoml.server import http1
 from tests._serving import LOOPS, echo, serve
 
@@ -13,7 +14,13 @@ def loop(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_two_writes_of_one_second_have_one_date() -> None:
+def test_a_status_without_a_name_has_none_on_the_wire() -> None:
+    assert http1.answer_head(Response(status=299, content_type=b""), fields=b"a: b\r\n") == (
+        b"HTTP/1.1 299 \r\na: b\r\n\r\n"
+    )
+
+
+def test_the_date_is_that_of_rfc_9110() -> None:
     assert http1.stamp(784111777.0) == b"server: makunouchi\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 
 

@@ -20,7 +20,19 @@ def test_how_long_each_phase_may_last() -> None:
     limits = Limits(
         header_timeout_s=1, body_grace_s=2, body_bytes_per_s=100, keep_alive_s=3, write_stall_s=4, linger_s=5
     )
-    assert [limits.seconds_allowed(phase, 200) for phase in Phase] == [3, 1, 4, float("inf"), 4, 5]
+    assert {phase: limits.seconds_allowed(phase, 200) for phase in Phase} == {
+        Phase.IDLE: 3,
+        Phase.HEAD: 1,
+        Phase.BODY: 4,
+        Phase.ANSWERING: float("inf"),
+        Phase.STREAMING: float("inf"),
+        Phase.SENDING: 4,
+        Phase.LINGERING: 5,
+    }
+    # Never early, although the clock of a connection stands still between two sweeps.
+    assert (
+        Limits(answer_timeout_s=7).seconds_allowed(Phase.ANSWERING) == 7 + Limits(answer_timeout_s=7).sweep_interval_s
+    )
     assert limits.sweep_interval_s == 0.5
     assert Limits().sweep_interval_s == 1.0
 

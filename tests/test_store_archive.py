@@ -244,7 +244,7 @@ def tar_of(folder: Path, files: dict[str, str | bytes], *, prefix: str = "") -> 
         ("unknown", b"x"),
         ("model.keras", b"x"),
         ("disguised.json", pickle.dumps({"a": 1})),
-        ("disguised.txt", gzip.compress(b"x")),
+        ("disguised.txt", gzip.compress(b"x", mtime=0)),
         ("disguised.ubj", lzma.compress(b"x")),
         ("sub/dir/model.PKL", b"x"),
     ],
@@ -445,6 +445,8 @@ def test_more_files_than_a_model_has_are_refused(tmp_path: Path, home: Path, mon
     for make in (made_tar, made_zip):
         with pytest.raises(BentoMLException, match="holds more than 10 files"):
             models.import_model(make(tmp_path, *((f"{number}.txt", {}, b"") for number in range(10))))
+        with pytest.raises(BentoMLException, match="holds more than 10 files"):
+            models.import_model(make(tmp_path, ("a/b/c/d/e/f/g/h/i/j/k.txt", {}, b"")))
     assert_nothing_imported(home)
 
 

@@ -25,5 +25,5 @@ class Credit(Worker):
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(Credit, num=2, max_batch_size=100)
+    server.append_worker(Credit, num=2, max_batch_size=100, route="/classify")
     server.run()

@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 from bentoml._version import __version__
 
 if TYPE_CHECKING:
-    from bentoml import (
-        config,
-        exceptions,
-        io,
-        lightgbm,
-        metrics,
-        models,
-        picklable_model,
-        sklearn,
-        testing,
-        types,
-        xgboost,
-    )
+    import bentoml.config as config
+    import bentoml.exceptions as exceptions
+    import bentoml.io as io
+    import bentoml.lightgbm as lightgbm
+    import bentoml.metrics as metrics
+    import bentoml.models as models
+    import bentoml.picklable_model as picklable_model
+    import bentoml.sklearn as sklearn
+    import bentoml.testing as testing
+    import bentoml.types as types
+    import bentoml.xgboost as xgboost
     from bentoml._context import Context, Cookie
     from bentoml.runner.runnable import Runnable
     from bentoml.runner.runner import Runner

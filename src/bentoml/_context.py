@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from typing import Any, NamedTuple
 
-from bentoml._http import Headers, QueryParams, Request, cookie_header
+from bentoml._http import Headers, QueryParams, Request
 
 __all__ = ["Context", "Cookie", "ModelTiming", "model_timings"]
 
@@ -24,37 +26,48 @@ class ModelTiming(NamedTuple):
 model_timings: ContextVar[list[ModelTiming] | None] = ContextVar("model_timings", default=None)
 
 
+@dataclass(frozen=True)
 class Cookie:
-    """One cookie that the response will set; the fields are those of `Context.response.set_cookie`."""
+    """One cookie that the response will set.
 
-    __slots__ = ("domain", "expires", "httponly", "key", "max_age", "path", "samesite", "secure", "value")
+    Attributes:
+        max_age: seconds until the browser forgets it.
+        expires: seconds from now, or an HTTP date.
+        samesite: `"strict"`, `"lax"`, `"none"`, or None to leave the attribute out.
+    """
 
-    def __init__(
-        self,
-        key: str,
-        value: str,
-        max_age: int | None = None,
-        expires: int | str | None = None,
-        path: str | None = "/",
-        domain: str | None = None,
-        secure: bool = False,
-        httponly: bool = False,
-        samesite: str | None = "lax",
-    ) -> None:
-        self.key = key
-        self.value = value
-        self.max_age = max_age
-        self.expires = expires
-        self.path = path
-        self.domain = domain
-        self.secure = secure
-        self.httponly = httponly
-        self.samesite = samesite
+    key: str
+    value: str
+    max_age: int | None = None
+    expires: int | str | None = None
+    path: str | None = "/"
+    domain: str | None = None
+    secure: bool = False
+    httponly: bool = False
+    samesite: str | None = "lax"
 
     def header_value(self) -> str:
-        """The value of the `Set-Cookie` header."""
-        fields = {name: getattr(self, name) for name in self.__slots__ if name not in ("key", "value")}
-        return cookie_header(self.key, self.value, **fields)
+        """The value of the `Set-Cookie` header.
+
+        Raises:
+            ValueError: `samesite` is none of strict, lax, none.
+        """
+        cookie: SimpleCookie = SimpleCookie()
+        cookie[self.key] = self.value
+        morsel = cookie[self.key]
+        given = (("max-age", self.max_age), ("expires", self.expires), ("path", self.path), ("domain", self.domain))
+        for name, value in given:
+            if value is not None:
+                morsel[name] = value
+        if self.samesite is not None:
+            if self.samesite.lower() not in ("strict", "lax", "none"):
+                raise ValueError(f"samesite must be 'strict', 'lax' or 'none', not {self.samesite!r}")
+            morsel["samesite"] = self.samesite
+        if self.secure:
+            morsel["secure"] = True
+        if self.httponly:
+            morsel["httponly"] = True
+        return morsel.OutputString()
 
 
 class RequestContext:
@@ -110,19 +123,19 @@ class ResponseContext:
         max_age: int | None = None,
         expires: int | str | None = None,
         path: str | None = "/",
-        domain: str | None = None,
-        secure: bool = False,
-        httponly: bool = False,
-        samesite: str | None = "lax",
+        **attributes: Any,
     ) -> None:
         """Set a cookie with the response.
 
         Args:
             max_age: seconds until the browser forgets it.
             expires: seconds from now, or an HTTP date.
-            samesite: `"strict"`, `"lax"`, `"none"`, or None to leave the attribute out.
+            attributes: further fields of `Cookie`: domain, secure, httponly, samesite.
+
+        Raises:
+            TypeError: an attribute that a cookie does not have.
         """
-        self.cookies.append(Cookie(key, value, max_age, expires, path, domain, secure, httponly, samesite))
+        self.cookies.append(Cookie(key, value, max_age, expires, path, **attributes))
 
 
 class Context:

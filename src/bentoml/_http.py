@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, MutableMapping
-from http.cookies import SimpleCookie
 from urllib.parse import parse_qsl
 
 __all__ = ["Headers", "QueryParams", "Request", "Response"]
@@ -152,37 +151,3 @@ class Response:
         self.status = status
         self.content_type = content_type
         self.raw_headers = raw_headers if raw_headers is not None else []
-
-
-def cookie_header(
-    key: str,
-    value: str = "",
-    *,
-    max_age: int | None = None,
-    expires: int | str | None = None,
-    path: str | None = "/",
-    domain: str | None = None,
-    secure: bool = False,
-    httponly: bool = False,
-    samesite: str | None = "lax",
-) -> str:
-    """The value of one `Set-Cookie` header.
-
-    Raises:
-        ValueError: `samesite` is none of strict, lax, none.
-    """
-    cookie: SimpleCookie = SimpleCookie()
-    cookie[key] = value
-    morsel = cookie[key]
-    for name, given in (("max-age", max_age), ("expires", expires), ("path", path), ("domain", domain)):
-        if given is not None:
-            morsel[name] = given
-    if samesite is not None:
-        if samesite.lower() not in ("strict", "lax", "none"):
-            raise ValueError(f"samesite must be 'strict', 'lax' or 'none', not {samesite!r}")
-        morsel["samesite"] = samesite
-    if secure:
-        morsel["secure"] = True
-    if httponly:
-        morsel["httponly"] = True
-    return morsel.OutputString()

@@ -139,8 +139,9 @@ def _confirmed(question: str) -> bool:
 @tag_argument
 @click.argument("out", metavar="[OUT]", required=False, type=click.Path())
 def export(tag: str, out: str | None) -> None:
-    """Write a model to the file or the folder OUT; by default `name-version.bentomodel` in this folder.
+    """Write a model to a file.
 
+    OUT is that file, or an existing folder to put it in; by default it is `name-version.bentomodel` in this folder.
     The extension of OUT chooses the format: .bentomodel, .tar, .gz, .bz2, .xz or .zip.
     """
     from bentoml import models as store

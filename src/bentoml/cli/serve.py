@@ -34,7 +34,7 @@ HOST_KEY = "api_server.http.host"
 @click.command(cls=Command)
 @click.argument("bento", default=".", type=click.Path())
 @click.option("--production", is_flag=True, help="Serve for production. This is the default.")
-@click.option("--development", is_flag=True, help="Serve with one API worker, which is not restarted when it dies.")
+@click.option("--development", is_flag=True, help="Serve with one API worker, in which all runners live.")
 @click.option(
     "-p", "--port", type=int, envvar="BENTOML_PORT", show_envvar=True, help="TCP port to listen on.  [default: 3000]"
 )

@@ -18,11 +18,15 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class AccessLogFormat(Section, frozen=True):
+    """How ids are written."""
+
     trace_id: Annotated[str, Meta(description="Python format spec of the trace id.")] = "032x"
     span_id: Annotated[str, Meta(description="Python format spec of the span id.")] = "016x"
 
 
 class AccessLog(Section, frozen=True):
+    """What a line of the access log shows."""
+
     enabled: Annotated[bool, Meta(description="Write one line for each request.")] = True
     request_content_length: Annotated[bool, Meta(description="Show the length of the request body.")] = True
     request_content_type: Annotated[bool, Meta(description="Show the content type of the request.")] = True
@@ -32,13 +36,19 @@ class AccessLog(Section, frozen=True):
 
 
 class Logging(Section, frozen=True):
+    """What a process logs."""
+
     access: AccessLog = msgspec.field(default_factory=AccessLog)
 
 
 class Duration(Section, frozen=True):
+    """The buckets of the request duration: a list, or an exponential series."""
+
     min: Annotated[PositiveSeconds | None, Meta(description="First bound of exponential buckets, in seconds.")] = None
     max: Annotated[PositiveSeconds | None, Meta(description="Last bound of exponential buckets, in seconds.")] = None
-    factor: Annotated[float, Meta(gt=1)] | None = None
+    factor: Annotated[
+        Annotated[float, Meta(gt=1)] | None, Meta(description="Each exponential bucket to the one before it.")
+    ] = None
     buckets: Annotated[
         list[float] | None,
         Meta(description="Bounds of the request duration histogram, in seconds, ascending."),
@@ -46,6 +56,8 @@ class Duration(Section, frozen=True):
 
 
 class ServerMetrics(Section, frozen=True):
+    """The metrics of requests."""
+
     enabled: Annotated[bool, Meta(description="Count requests and offer /metrics.")] = True
     namespace: Annotated[
         Annotated[str, Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")],
@@ -55,6 +67,8 @@ class ServerMetrics(Section, frozen=True):
 
 
 class RunnerMetrics(Section, frozen=True):
+    """The metrics of runners."""
+
     enabled: Annotated[bool, Meta(description="Count the runner's batches.")] = True
     namespace: Annotated[
         Annotated[str, Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")],
@@ -63,6 +77,8 @@ class RunnerMetrics(Section, frozen=True):
 
 
 class ApiTraffic(Section, frozen=True):
+    """How much and how long clients may ask for."""
+
     timeout: Annotated[
         PositiveSeconds | None,
         Meta(description="Seconds that one request may take before it is answered with 504."),
@@ -78,6 +94,8 @@ class ApiTraffic(Section, frozen=True):
 
 
 class HttpResponse(Section, frozen=True):
+    """What answers carry beside their content."""
+
     trace_id: Annotated[bool, Meta(description="Send the trace id as X-BentoML-Trace-ID.")] = False
     server_timing: Annotated[
         bool, Meta(description="Send Server-Timing: wait, batch size and compute time of each model call.")
@@ -85,6 +103,8 @@ class HttpResponse(Section, frozen=True):
 
 
 class Http(Section, frozen=True):
+    """Where the server listens, and what it takes."""
+
     host: Annotated[str, Meta(description="Address to listen on: an IPv4 or IPv6 literal.")] = "0.0.0.0"
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")] = 3000
     max_body_size: Annotated[
@@ -94,12 +114,16 @@ class Http(Section, frozen=True):
 
 
 class RunnerProbe(Section, frozen=True):
+    """How the server finds out whether its runners are ready."""
+
     enabled: Annotated[bool, Meta(description="/readyz answers 503 while a runner is not ready.")] = True
     timeout: Annotated[PositiveSeconds, Meta(description="Seconds to wait for a runner's answer.")] = 1.0
     period: Annotated[PositiveSeconds, Meta(description="Seconds between two probes.")] = 10.0
 
 
 class ApiServer(Section, frozen=True):
+    """The API workers and what stands in front of them."""
+
     workers: Annotated[
         PositiveInt | None,
         Meta(description="API worker processes; unset: one for each CPU that this machine or cgroup has."),
@@ -119,6 +143,8 @@ class ApiServer(Section, frozen=True):
 
 
 class Batching(Section, frozen=True):
+    """How the calls of one method are joined, and how long they may take."""
+
     enabled: Annotated[bool, Meta(description="Join the requests of batchable methods into one call.")] = True
     max_batch_size: Annotated[PositiveInt, Meta(description="Rows in one call at most.")] = 100
     max_latency_ms: Annotated[
@@ -142,6 +168,8 @@ class Batching(Section, frozen=True):
 
 
 class RunnerTraffic(Section, frozen=True):
+    """How much and how long one runner may be asked."""
+
     timeout: Annotated[PositiveSeconds, Meta(description="Seconds that one call of a runner may take.")] = 900.0
     max_concurrency: Annotated[
         PositiveInt | None, Meta(description="Calls of one runner in flight in one process.")
@@ -149,6 +177,8 @@ class RunnerTraffic(Section, frozen=True):
 
 
 class RunnerConfig(Section, frozen=True):
+    """One runner: where its model lives, what it may use, how its calls are joined."""
+
     batching: Batching = msgspec.field(default_factory=Batching)
     placement: Annotated[
         Literal["auto", "in_process", "worker_process"],
@@ -167,6 +197,8 @@ class RunnerConfig(Section, frozen=True):
 
 
 class Models(Section, frozen=True):
+    """How models are loaded."""
+
     version_check: Annotated[
         Literal["warn", "error", "ignore"],
         Meta(description="What to do when a model was trained with another version of Python or of its framework."),

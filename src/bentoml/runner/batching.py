@@ -12,9 +12,7 @@ Times are seconds of one monotonic clock.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Hashable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 __all__ = ["Cost", "CostModel", "Policy", "Reason", "Send", "Shed", "Wait", "Waiting", "admit", "decide"]
@@ -24,9 +22,10 @@ Reason = Literal["idle", "full", "deadline", "patience"]
 
 
 class Waiting(Protocol):
-    """What the decision needs to know of a queued call."""
+    """What the decision needs to know of a queued call; one whose key is None runs alone."""
 
     rows: int
+    key: Hashable | None
     enqueued_at: float
     deadline: float
 
@@ -58,10 +57,10 @@ class Shed(NamedTuple):
 
 
 class Cost(Protocol):
-    """Predicts how long one call of the method takes."""
+    """Predicts how long the method takes."""
 
-    def __call__(self, rows: int) -> float:
-        """Seconds for a batch of `rows` rows."""
+    def __call__(self, rows: int, calls: int = 1) -> float:
+        """Seconds for `rows` rows in `calls` calls."""
 
 
 def decide(now: float, queue: Sequence[Waiting], cost: Cost, policy: Policy) -> Send | Wait | Shed:
@@ -71,18 +70,20 @@ def decide(now: float, queue: Sequence[Waiting], cost: Cost, policy: Policy) -> 
         expired += 1
     if expired:
         return Shed(expired)
-    # The oldest call always goes, even alone above the limit; whoever runs it splits it.
-    count, rows = 1, queue[0].rows
-    for entry in islice(queue, 1, None):
-        if rows + entry.rows > policy.max_batch_rows:
+    oldest = queue[0]
+    if oldest.key is None:
+        return Send(1, "full")
+    count = rows = 0
+    for call in queue:
+        # The oldest call always goes, even alone above the limit; whoever runs it splits it.
+        if count and rows + call.rows > policy.max_batch_rows:
             return Send(count, "full")
         count += 1
-        rows += entry.rows
+        rows += call.rows
     if rows >= policy.max_batch_rows:
         return Send(count, "full")
     if policy.patience_s <= 0:
         return Send(count, "idle")
-    oldest = queue[0]
     out_of_patience = oldest.enqueued_at + policy.patience_s
     last_chance = oldest.deadline - cost(rows + 1)
     if now < min(out_of_patience, last_chance):
@@ -90,54 +91,78 @@ def decide(now: float, queue: Sequence[Waiting], cost: Cost, policy: Policy) -> 
     return Send(count, "patience" if out_of_patience <= last_chance else "deadline")
 
 
-def admit(
-    now: float, *, rows: int, queued_rows: int, busy_until: float, deadline: float, cost: Cost, policy: Policy
-) -> float | None:
-    """Whether a call of `rows` rows can be answered by its deadline behind what is queued.
+def admit(free_at: float, *, rows: int, lanes: int, deadline: float, cost: Cost, policy: Policy) -> float | None:
+    """Whether a call can be answered by its deadline behind what is queued.
+
+    The durations of the batches ahead are added up as expected, and the margin of error counts once: a call that may
+    still be in time is not refused.
+
+    Args:
+        free_at: when an executor becomes free.
+        rows: queued rows, the call's own included.
+        lanes: groups of calls that cannot share a batch.
 
     Returns:
         None to admit it; else the seconds after which the queue will have room for it (for `Retry-After`).
     """
-    if deadline == math.inf:
-        return None
-    full_batches, rest = divmod(queued_rows + rows, policy.max_batch_rows)
-    predicted = max(now, busy_until) + full_batches * cost(policy.max_batch_rows) + (cost(rest) if rest else 0.0)
+    batches = max(lanes, -(-rows // policy.max_batch_rows))
+    predicted = free_at + cost(rows, batches)
     return None if predicted <= deadline else predicted - deadline
 
 
 class CostModel:
     """Seconds of a call as `a·rows + b`, fitted to the real calls, newer ones counting more; plus how far it errs.
 
-    The fit is a least-squares line over exponentially weighted sums (weight `DECAY` per call). Until two different
-    batch sizes were seen the line is flat through their mean.
+    The fit is a least-squares line over moments whose weights fall by `DECAY` with each call; outliers are Winsorized
+    (Huber 1964). Until two different batch sizes were seen the line is flat through the mean.
 
     Attributes:
         per_row_s: the slope a.
         per_call_s: the intercept b.
         error_s: the quantile `QUANTILE` of (observed - fitted), by stochastic approximation (Robbins, Monro 1951).
+        calibrated: whether enough calls were seen for a prediction that may refuse work.
     """
 
-    __slots__ = ("_n", "_ratios", "_seen", "_sr", "_srr", "_srt", "_st", "error_s", "per_call_s", "per_row_s")
+    __slots__ = (
+        "_best_ratio",
+        "_covariance",
+        "_largest",
+        "_mean_rows",
+        "_mean_s",
+        "_seen",
+        "_spread_s",
+        "_variance",
+        "_weight",
+        "calibrated",
+        "error_s",
+        "per_call_s",
+        "per_row_s",
+    )
 
-    #: A call weighs half after about 35 later ones: it follows a change of load within a second, and not every outlier.
+    #: A call weighs half after about 35 later ones: it follows a change of load within a second.
     DECAY = 0.98
     #: The prediction should be exceeded by one call in ten.
     QUANTILE = 0.9
+    #: What one call moves the spread and the quantile by: both look back over some twenty calls.
+    STEP = 0.1
+    #: An excess of so many spreads is an outlier and counts as just that many. One that comes again widens the spread,
+    #: so that a lasting change is followed within some twenty calls.
+    OUTLIER_SPREADS = 8.0
     #: A process's first calls build caches and page in code; they say nothing about the next ones.
     WARM_UP_CALLS = 2
-    #: Calls over which the fastest one is taken to be undisturbed by other threads.
-    RECENT_CALLS = 16
+    #: Calls after the warm-up that make a prediction.
+    CALIBRATION_CALLS = 4
+    #: Calls after which the fastest one, taken to be undisturbed by other threads, is largely forgotten.
+    RECENT_CALLS = 64
 
     def __init__(self) -> None:
         self._seen = 0
-        self._n = self._sr = self._srr = self._st = self._srt = 0.0
-        self._ratios: deque[float] = deque(maxlen=self.RECENT_CALLS)
+        self._largest = 0
+        self._weight = self._mean_rows = self._mean_s = self._variance = self._covariance = 0.0
+        self._spread_s = 0.0
+        self._best_ratio = 1.0
+        self.calibrated = False
         self.per_row_s = self.per_call_s = self.error_s = 0.0
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether enough calls were seen for a prediction that may refuse work."""
-        return self._seen > self.WARM_UP_CALLS + 3
 
     def observe(self, rows: int, seconds: float) -> None:
         """Take one call into account."""
@@ -145,37 +170,55 @@ class CostModel:
         if self._seen <= self.WARM_UP_CALLS:
             return
         fitted = self.per_row_s * rows + self.per_call_s
-        if self._seen > self.WARM_UP_CALLS + 1:
-            step = max(abs(seconds - fitted), 1e-6) * 0.05
-            above = seconds > fitted + self.error_s
-            self.error_s = max(0.0, self.error_s + step * (self.QUANTILE if above else self.QUANTILE - 1))
-        d = self.DECAY
-        self._n = self._n * d + 1
-        self._sr = self._sr * d + rows
-        self._srr = self._srr * d + rows * rows
-        self._st = self._st * d + seconds
-        self._srt = self._srt * d + rows * seconds
-        self._fit()
-        fitted = self.per_row_s * rows + self.per_call_s
-        self._ratios.append(seconds / fitted if fitted > 0 else 1.0)
-
-    def _fit(self) -> None:
-        mean_rows, mean_time = self._sr / self._n, self._st / self._n
-        variance = self._srr / self._n - mean_rows * mean_rows
-        if variance > 1e-9 * max(1.0, mean_rows * mean_rows):
-            slope = (self._srt / self._n - mean_rows * mean_time) / variance
-            # Neither part of a duration is negative; a line that says so is noise.
-            slope = min(max(slope, 0.0), mean_time / mean_rows if mean_rows else 0.0)
+        if rows <= self._largest:
+            excess = self._winsorized(seconds - fitted, fitted)
         else:
-            slope = 0.0
-        self.per_row_s, self.per_call_s = slope, max(0.0, mean_time - slope * mean_rows)
+            # More rows than ever are no outlier: the line is only a guess there.
+            excess = seconds - fitted
+            self._largest = rows
+        self._fit(rows, fitted + excess)
+        if fitted > 0:
+            ratio = seconds / fitted
+            best = self._best_ratio
+            self._best_ratio = ratio if ratio < best else best + (ratio - best) / self.RECENT_CALLS
+        self.calibrated = self._seen >= self.WARM_UP_CALLS + self.CALIBRATION_CALLS
 
-    def __call__(self, rows: int) -> float:
-        """Seconds for `rows` rows that nine calls in ten will not exceed; 0 before anything was seen."""
-        return self.per_row_s * rows + self.per_call_s + self.error_s
+    def _winsorized(self, excess: float, fitted: float) -> float:
+        """How far a call exceeds the line, less what makes it an outlier; learns how far the line errs."""
+        spread = self._spread_s
+        # The floor lets a method that always took the same time change at all.
+        excess = min(excess, max(self.OUTLIER_SPREADS * spread, fitted / 4, 1e-5))
+        self._spread_s = spread = spread + self.STEP * (abs(excess) - spread)
+        towards = self.QUANTILE if excess > self.error_s else self.QUANTILE - 1
+        self.error_s = max(0.0, self.error_s + self.STEP * spread * towards)
+        return excess
+
+    def _fit(self, rows: int, seconds: float) -> None:
+        # Weighted means and moments, updated in place (West 1979).
+        self._weight = weight = self._weight * self.DECAY + 1
+        gain = 1 / weight
+        off_rows, off_s = rows - self._mean_rows, seconds - self._mean_s
+        self._mean_rows = mean_rows = self._mean_rows + gain * off_rows
+        self._mean_s = mean_s = self._mean_s + gain * off_s
+        self._variance = variance = (1 - gain) * (self._variance + gain * off_rows * off_rows)
+        self._covariance = (1 - gain) * (self._covariance + gain * off_rows * off_s)
+        slope = 0.0
+        if variance > 1e-9 * mean_rows * mean_rows:
+            # Neither part of a duration is negative; a line that says so is noise.
+            slope = min(max(self._covariance / variance, 0.0), mean_s / mean_rows)
+        self.per_row_s, self.per_call_s = slope, max(0.0, mean_s - slope * mean_rows)
+
+    def __call__(self, rows: int, calls: int = 1) -> float:
+        """Seconds for `rows` rows in `calls` calls; of single calls nine in ten stay below; 0 before any was seen."""
+        return self.per_row_s * rows + self.per_call_s * calls + self.error_s
 
     def undisturbed(self, rows: int) -> float:
-        """Seconds for `rows` rows when no other thread gets in the way: the fit scaled to the best recent call."""
+        """Seconds for `rows` rows when no other thread gets in the way: the fit scaled to the best recent call.
+
+        For more rows than were ever seen, the most that a straight line allows: their share of the largest call.
+        """
         if not self.calibrated:
             return math.inf
-        return (self.per_row_s * rows + self.per_call_s) * min(self._ratios)
+        if rows <= self._largest:
+            return (self.per_row_s * rows + self.per_call_s) * self._best_ratio
+        return self.undisturbed(self._largest) * rows / max(1, self._largest)

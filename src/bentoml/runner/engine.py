@@ -9,20 +9,30 @@ call (any thread) ─────── runs here ──── slot: the model i
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import functools
 import inspect
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
 
-from bentoml._context import model_timings
+from bentoml._context import ModelTiming, model_timings
 from bentoml.exceptions import BentoMLException, ServiceUnavailable, StateException
+from bentoml.runner import streaming
+from bentoml.runner.execution import Failure, deliverable, run_batch
 from bentoml.runner.joining import measure
 from bentoml.runner.method_queue import Call, MethodPlan, MethodQueue
-from bentoml.runner.pump import Observer, Pump, Slot
+from bentoml.runner.observing import Observer, Reporter
+from bentoml.runner.pump import Pump
 from bentoml.runner.runnable import Runnable
+from bentoml.runner.slot import Slot
 
 __all__ = ["Engine"]
+
+_Args: TypeAlias = tuple[Any, ...]
+_Kwargs: TypeAlias = dict[str, Any]
+_Future: TypeAlias = "asyncio.Future[Any] | concurrent.futures.Future[Any]"
 
 
 class Engine:
@@ -50,12 +60,17 @@ class Engine:
         self._make = make
         self._observer = observer
         self._clock = clock
+        self._instance: Runnable | None = None
+        #: What runs for a call: the methods of the instance; of a generator function, what makes a list of it.
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._generators: set[str] = set()
         self._coroutines: set[str] = set()
         self._slot = Slot()
         self._pump: Pump | None = None
+        self._reporter: Reporter | None = None
         self._loop_thread = 0
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     def load(self) -> None:
         """Make the instance; takes as long as loading the model does.
@@ -70,8 +85,12 @@ class Engine:
             if not callable(function):
                 raise BentoMLException(f"the runner {self.name!r} has no method {method!r}")
             functions[method] = function
-            if inspect.iscoroutinefunction(inspect.unwrap(function)):
+            if streaming.is_generator_function(function):
+                self._generators.add(method)
+                functions[method] = streaming.collected(function)
+            if inspect.iscoroutinefunction(inspect.unwrap(functions[method])):
                 self._coroutines.add(method)
+        self._instance = instance
         self._functions = functions
 
     @property
@@ -79,27 +98,40 @@ class Engine:
         """Whether `load` has succeeded."""
         return bool(self._functions)
 
+    def is_streaming(self, method: str) -> bool:
+        """Whether the method is a generator function, plain or asynchronous."""
+        return method in self._generators
+
+    def is_asynchronous(self, method: str) -> bool:
+        """Whether the method runs on an event loop: a coroutine function or an asynchronous generator."""
+        return method in self._coroutines
+
+    # -- serving -------------------------------------------------------------------------------------------------------
+
     def start(self) -> None:
         """Serve `submit` on the running event loop."""
+        loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
+        self._reporter = Reporter(self._observer, loop)
         self._pump = Pump(
             self.name,
             list(self.queues.values()),
             self._functions,
             self._coroutines,
             slot=self._slot,
-            loop=asyncio.get_running_loop(),
-            observer=self._observer,
+            loop=loop,
+            reporter=self._reporter,
             clock=self._clock,
         )
+        self._closed = False
 
     async def close(self) -> None:
-        """Fail what waits, let the running batch end, give up the thread."""
-        pump, self._pump = self._pump, None
-        for task in self._tasks:
-            task.cancel()
+        """Fail what waits, let what runs end, give up the thread."""
+        pump, self._pump, self._closed = self._pump, None, True
         if pump is not None:
             await pump.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     @property
     def pump(self) -> Pump:
@@ -112,30 +144,136 @@ class Engine:
             raise StateException(f"the runner {self.name!r} is not running")
         return self._pump
 
-    def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def submit(self, method: str, args: _Args, kwargs: _Kwargs) -> asyncio.Future[Any]:
+        """Queue a call on the event loop that `start` was called on; cancelling the future withdraws it.
+
+        Raises:
+            StateException: the engine is not started.
+            ServiceUnavailable: refused on arrival.
+            InvalidArgument: the arguments have different numbers of rows.
+        """
+        pump = self._pump or self.pump
+        queue = self.queues[method]
+        if method in self._coroutines and not queue.plan.batching:
+            return self._submit_task(pump, queue, args, kwargs)
+        future: asyncio.Future[Any] = pump.loop.create_future()
+        pump.push(queue, self._call(queue, args, kwargs, future))
+        return future
+
+    def _call(self, queue: MethodQueue, args: _Args, kwargs: _Kwargs, future: _Future) -> Call:
+        plan = queue.plan
+        rows, key = measure(args, kwargs, plan.signature.batch_dim[0]) if plan.batching else (1, None)
+        now = self._clock()
+        return Call(args, kwargs, rows, key, now, now + plan.max_latency_s, future, model_timings.get())
+
+    def _submit_task(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> asyncio.Future[Any]:
+        """Coroutines that are not batched need neither queue nor slot: they take turns by themselves."""
+        plan = queue.plan
+        if len(self._tasks) >= plan.max_queue_rows:
+            if self._reporter is not None:
+                self._reporter.refused(plan.name, "queue")
+            raise ServiceUnavailable(f"{len(self._tasks)} calls of {self.name!r} are running, no more may")
+        task = pump.loop.create_task(self.run_coroutine(plan.name, args, kwargs))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def run_coroutine(self, method: str, args: _Args, kwargs: _Kwargs) -> Coroutine[Any, Any, Any]:
+        """A coroutine that calls a coroutine method, for any event loop."""
+        return self._awaited(self._function(method), method, args, kwargs)
+
+    async def _awaited(self, function: Callable[..., Any], method: str, args: _Args, kwargs: _Kwargs) -> Any:
+        started = time.perf_counter()
+        try:
+            return await function(*args, **kwargs)
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise deliverable(error, method) from error
+        finally:
+            self._ran_alone(method, 1, 0.0, time.perf_counter() - started)
+
+    def stream(self, method: str, args: _Args, kwargs: _Kwargs) -> AsyncIterator[Any]:
+        """Iterate over what a generator method yields.
+
+        Raises:
+            InvalidArgument: as it is iterated over; the method is none.
+        """
+        self._function(method)
+        made = functools.partial(getattr(self._instance, method), *args, **kwargs)
+        return streaming.iterate(made, self._slot, method=f"{self.name}.{method}")
+
+    # -- from other threads --------------------------------------------------------------------------------------------
+
+    def submit_from_thread(self, method: str, args: _Args, kwargs: _Kwargs) -> concurrent.futures.Future[Any]:
+        """`submit` for other threads than that of the event loop; a refusal is raised by the future."""
+        pump = self.pump
+        queue = self.queues[method]
+        if method in self._coroutines and not queue.plan.batching:
+            return asyncio.run_coroutine_threadsafe(self._submitted(method, args, kwargs), pump.loop)
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        pump.push_from_thread(queue, self._call(queue, args, kwargs, future))
+        return future
+
+    async def _submitted(self, method: str, args: _Args, kwargs: _Kwargs) -> Any:
+        return await self.submit(method, args, kwargs)
+
+    def call(self, method: str, args: _Args, kwargs: _Kwargs) -> Any:
         """Call the method and wait for its result; from any thread.
 
         A batchable method joins the others' calls when the event loop serves it and the caller is another thread.
+
+        Raises:
+            StateException: it would wait for itself, or the engine is closed.
         """
         pump = self._pump
-        asynchronous = method in self._coroutines
-        if (
-            pump is not None
-            and (asynchronous or self.queues[method].plan.batching)
-            and threading.get_ident() != self._loop_thread
-        ):
-            return asyncio.run_coroutine_threadsafe(self.submitted(method, args, kwargs), pump.loop).result()
-        if asynchronous:
-            return self._run_coroutine(method, args, kwargs)
+        queue = self.queues[method]
+        plan = queue.plan
+        on_loop = pump is not None and threading.get_ident() == self._loop_thread
+        if method in self._coroutines:
+            if pump is None or on_loop:
+                return self._run_to_completion(method, args, kwargs)
+            return self.submit_from_thread(method, args, kwargs).result()
         function = self._function(method)
-        with self._slot:
+        if plan.batching:
+            if pump is not None and not on_loop:
+                return self._call_joined(pump, queue, args, kwargs)
+            measure(args, kwargs, plan.signature.batch_dim[0])
+        if on_loop and pump is not None and pump.runs_on_loop:
+            raise StateException(
+                f"{self.name}.{method}.run() would block the event loop for ever: the model is at work on it. "
+                f"Use `await {self.name}.{method}.async_run(...)`"
+            )
+        asked = time.perf_counter()
+        self._slot.acquire(past_gate=on_loop)
+        started = time.perf_counter()
+        try:
             return function(*args, **kwargs)
+        finally:
+            ended = time.perf_counter()
+            self._slot.release()
+            self._ran_alone(method, 1, started - asked, ended - started)
 
-    async def submitted(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """`submit` as a coroutine, for other threads to hand to the event loop."""
-        return await self.submit(method, args, kwargs)
+    def _call_joined(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> Any:
+        plan = queue.plan
+        call = self._call(queue, args, kwargs, concurrent.futures.Future())
+        idle = plan.policy.patience_s <= 0 and not any(self.queues.values())
+        if not (idle and self._slot.acquire_now()):
+            pump.push_from_thread(queue, call)
+            return call.future.result()
+        # Nothing waits and the model is free: the way over the event loop would take longer than most models do.
+        started = time.perf_counter()
+        try:
+            (outcome,) = run_batch(plan, self._function(plan.name), [call], clock=self._clock).outcomes
+        finally:
+            ended = time.perf_counter()
+            self._slot.release()
+            self._ran_alone(plan.name, call.rows, 0.0, ended - started)
+        if type(outcome) is Failure:
+            raise outcome.error
+        return outcome
 
-    def _run_coroutine(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run_to_completion(self, method: str, args: _Args, kwargs: _Kwargs) -> Any:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -145,71 +283,16 @@ class Engine:
             f"Use `await {self.name}.{method}.async_run(...)`"
         )
 
-    def submit(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Future[Any]:
-        """Queue a call on the event loop that `start` was called on; cancelling the future withdraws it.
-
-        Raises:
-            ServiceUnavailable: refused on arrival.
-            InvalidArgument: the arguments have different numbers of rows.
-        """
-        pump = self.pump
-        queue = self.queues[method]
-        plan = queue.plan
-        if not plan.batching and method in self._coroutines:
-            task = pump.loop.create_task(self._function(method)(*args, **kwargs))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            return task
-        rows, key = measure(args, kwargs, plan.signature.batch_dim[0]) if plan.batching else (1, None)
-        now = self._clock()
-        call = Call(
-            args,
-            kwargs,
-            rows=rows,
-            # An empty call has no neighbour to learn a result's shape from; it runs alone.
-            key=key if rows else None,
-            enqueued_at=now,
-            deadline=now + plan.max_latency_s,
-            future=pump.loop.create_future(),
-            timings=model_timings.get(),
-        )
-        try:
-            queue.push(call, now)
-        except ServiceUnavailable:
-            if self._observer is not None:
-                self._observer.refused(method, "queue")
-            raise
-        pump.wake()
-        return call.future
-
-    async def stream(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
-        """Iterate over a generator method; a plain generator is stepped in a thread, holding the slot for each step.
-
-        Not the engine's own thread: a batch that waits for it holds the slot, and the two would wait for each other.
-        """
-        produced = self._function(method)(*args, **kwargs)
-        if hasattr(produced, "__anext__"):
-            async for item in produced:
-                yield item
-            return
-        end = object()
-
-        def step() -> Any:
-            with self._slot:
-                return next(produced, end)
-
-        try:
-            while (item := await asyncio.to_thread(step)) is not end:
-                yield item
-        finally:
-            produced.close()
-
-    def is_streaming(self, method: str) -> bool:
-        """Whether the method yields its results."""
-        function = inspect.unwrap(self._function(method))
-        return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    def _ran_alone(self, method: str, rows: int, queue_s: float, compute_s: float) -> None:
+        timings = model_timings.get()
+        if timings is not None:
+            timings.append(ModelTiming(self.name, method, queue_s, compute_s, rows))
+        if self._reporter is not None:
+            self._reporter.alone(method, rows, queue_s, compute_s)
 
     def _function(self, method: str) -> Callable[..., Any]:
+        if self._closed:
+            raise StateException(f"the runner {self.name!r} is closed")
         try:
             return self._functions[method]
         except KeyError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from bentoml.exceptions import BentoMLException
 from bentoml.types import ModelSignature
@@ -37,17 +38,21 @@ class RunnableMethod:
         return self.func(*args, **kwargs)
 
 
-class _ClassOnly:
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _ClassOnly(Generic[_Function]):
     """Something that stands on the class and must not be reached through an instance."""
 
-    def __init__(self, func: Callable[..., Any], name: str, *, bind: bool) -> None:
+    def __init__(self, func: _Function, name: str, *, bind: bool) -> None:
         self._func, self._name, self._bind = func, name, bind
         self.__doc__ = func.__doc__
 
-    def __get__(self, instance: object | None, owner: type) -> Any:
+    def __get__(self, instance: object | None, owner: type) -> _Function:
         if instance is not None:
             raise BentoMLException(f"{owner.__name__}.{self._name} belongs to the class, not to its instances")
-        return self._func.__get__(owner, type(owner)) if self._bind else self._func
+        bound: _Function = functools.partial(self._func, owner) if self._bind else self._func  # type: ignore[assignment]  # without its first parameter
+        return bound
 
 
 @overload
@@ -127,7 +132,7 @@ class Runnable:
     bentoml_runnable_methods__: ClassVar[dict[str, RunnableMethod]] = {}
 
     method = _ClassOnly(_method, "method", bind=False)
-    add_method = _ClassOnly(_add_method, "add_method", bind=True)
+    add_method = _ClassOnly[Callable[..., None]](_add_method, "add_method", bind=True)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("SUPPORTED_RESOURCES", "SUPPORTS_CPU_MULTI_THREADING"):

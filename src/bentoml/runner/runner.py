@@ -12,9 +12,9 @@ from bentoml.exceptions import InvalidArgument, StateException
 from bentoml.runner.batching import Policy
 from bentoml.runner.engine import Engine
 from bentoml.runner.method_queue import MethodPlan
+from bentoml.runner.observing import Observer
 from bentoml.runner.placements import Placement
 from bentoml.runner.placements.in_process import InProcess
-from bentoml.runner.pump import Observer
 from bentoml.runner.runnable import Runnable, RunnableMethod
 from bentoml.tag import validate_part
 

@@ -20,6 +20,11 @@ __all__ = ["Child"]
 _MODULES = {"api_server": "bentoml.server.api_worker", "runner": "bentoml.server.runner_worker"}
 
 
+#: OpenMP threads that have nothing to do sleep instead of spinning: on a busy machine a spinning one keeps the thread
+#: that it waits for from running, and a call of a millisecond takes seconds.
+QUIET_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
 class Child:
     """A child process and its control channel.
 
@@ -50,7 +55,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _MODULES[self.spec.kind], str(theirs.fileno()), self.spec.name],
                 pass_fds=[theirs.fileno(), *inherited_fds],
-                env={**os.environ, **self.spec.environment},
+                env={**QUIET_WAITING, **os.environ, **self.spec.environment},
                 stdin=subprocess.DEVNULL,
             )
         self._channel = Channel(ours, FromWorker)

@@ -19,7 +19,8 @@ from pathlib import Path
 from types import FrameType
 
 from bentoml import _logging, _metrics, config
-from bentoml._resources import cpu_count, gpu_count
+from bentoml._process import THREAD_VARIABLES
+from bentoml._resources import cpu_count, gpu_count, whole_cpus
 from bentoml.exceptions import BentoMLException
 from bentoml.runner.runner import Runner
 from bentoml.runner.sizing import DefaultStrategy, resource_request
@@ -168,7 +169,17 @@ def _worker_environments(runner: Runner, settings: config.RunnerConfig) -> list[
     request = resource_request(settings.resources, system_cpus=cpu_count(), system_gpus=gpu_count())
     each = settings.workers_per_resource
     count = strategy.get_worker_count(runner.runnable_class, request, each)
-    return [strategy.get_worker_env(runner.runnable_class, request, each, index) for index in range(count)]
+    found = [strategy.get_worker_env(runner.runnable_class, request, each, index) for index in range(count)]
+    if settings.resources is None:
+        # Nobody said how many threads a call may use, and the API workers need CPUs as well: threads that wait for one
+        # another on a busy machine take many times longer than one thread alone.
+        limit = max(1, whole_cpus() // 2)
+        found = [{name: _at_most(value, limit, name) for name, value in env.items()} for env in found]
+    return found
+
+
+def _at_most(value: str, limit: int, name: str) -> str:
+    return str(min(int(value), limit)) if name in THREAD_VARIABLES else value
 
 
 def failure(error: Exception) -> Failed:

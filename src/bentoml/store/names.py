@@ -63,6 +63,9 @@ class FoldedNames:
         self._where = where
         self._seen: dict[str, tuple[str, bool]] = {}
 
+    def __len__(self) -> int:
+        return len(self._seen)
+
     def add(self, path: PurePosixPath, *, is_folder: bool) -> None:
         """Take note of `path` and the folders that it lies in.
 

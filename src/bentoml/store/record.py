@@ -119,7 +119,16 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         import yaml  # takes longer to import than all of the store
 
         # No line is folded: a long text stays greppable, and every YAML reader gives it back unchanged.
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=sys.maxsize)
+        class Dumper(yaml.SafeDumper):
+            """Quotes text with rare line breaks, which PyYAML would write plain and read back as a space."""
+
+            def represent_str(self, data: str) -> yaml.ScalarNode:
+                style = '"' if any(mark in data for mark in "\x85\u2028\u2029") else None
+                return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+        Dumper.add_representer(str, Dumper.represent_str)
+        text: str = yaml.dump(self.to_dict(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=sys.maxsize)
+        return text
 
     def write(self, folder: Path) -> None:
         """Write `model.yaml` into `folder`."""

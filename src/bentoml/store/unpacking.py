@@ -19,7 +19,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from bentoml.exceptions import BentoMLException
@@ -105,16 +105,15 @@ def _write_all(entries: Iterator[_Entry], into: Path, where: str, allowed: int) 
     names = FoldedNames(where)
     written = 0
     for number, entry in enumerate(entries, 1):
-        if number > MAX_FILES:
-            raise BentoMLException(f"{where} holds more than {MAX_FILES} files; it is refused", hint=_HINT)
         if entry.kind not in ("file", "folder"):
             raise BentoMLException(
                 f"{where} holds the {entry.kind} {entry.name!r}; only regular files are taken", hint=_HINT
             )
         path = safe_relative(entry.name, where=where)
-        if path == PurePosixPath():
-            continue
         names.add(path, is_folder=entry.kind == "folder")
+        # Folders count as well: one name of a kilobyte can ask for five hundred of them.
+        if max(number, len(names)) > MAX_FILES:
+            raise BentoMLException(f"{where} holds more than {MAX_FILES} files; it is refused", hint=_HINT)
         target = into / path
         if entry.kind == "folder":
             target.mkdir(parents=True, exist_ok=True)

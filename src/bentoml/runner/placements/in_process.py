@@ -21,6 +21,7 @@ class InProcess(Placement):
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
 
     def load(self) -> None:
         """Load the model in the calling thread."""
@@ -30,16 +31,21 @@ class InProcess(Placement):
     async def start(self) -> None:
         await asyncio.to_thread(self.load)
         self.engine.start()
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._closed = asyncio.get_running_loop(), False
 
     def submit(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         loop = self._loop
         if loop is None:
-            return asyncio.to_thread(self.engine.call, method, args, kwargs)
+            return self._submit_locally(method, args, kwargs)
         if loop is asyncio.get_running_loop():
             return self.engine.submit(method, args, kwargs)
         # Another thread's event loop: the queues belong to the first one.
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.engine.submitted(method, args, kwargs), loop))
+        return asyncio.wrap_future(self.engine.submit_from_thread(method, args, kwargs))
+
+    async def _submit_locally(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.engine.is_asynchronous(method):
+            return await self.engine.run_coroutine(method, args, kwargs)
+        return await asyncio.to_thread(self.engine.call, method, args, kwargs)
 
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.engine.call(method, args, kwargs)
@@ -49,8 +55,8 @@ class InProcess(Placement):
 
     @property
     def is_ready(self) -> bool:
-        return self.engine.is_loaded
+        return self.engine.is_loaded and not self._closed
 
     async def close(self) -> None:
-        self._loop = None
+        self._loop, self._closed = None, True
         await self.engine.close()

@@ -1,0 +1,22 @@
+"""The README runs: every block as it stands, in order, in an empty folder, against a real server."""
+
+from pathlib import Path
+
+from tests.guards._blocks import blocks_of, run_page
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_blocks_of_the_readme_run_as_they_stand(tmp_path: Path) -> None:
+    run_page(README, tmp_path)
+
+
+def test_the_readme_shows_a_served_model_and_its_answer() -> None:
+    run = "".join(block.text for block in blocks_of(README) if block.is_run)
+    assert "bentoml serve service:svc" in run
+    assert "curl" in run
+
+
+def test_only_setting_up_is_left_out() -> None:
+    left_out = [block.text for block in blocks_of(README) if "illustrative" in block.flags]
+    assert all(line.startswith(("make ", "pip ")) for text in left_out for line in text.splitlines())
