@@ -174,6 +174,8 @@ class _Client:
         try:
             async for item in self._engine.stream(method, args, kwargs):
                 self._answer(number, VALUE, item)
+                # A generator that never waits must not keep the loop, and this very item, from everyone.
+                await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - the border of a call
             self._answer(number, FAILED, error)
         else:
