@@ -144,8 +144,11 @@ class Engine:
             raise StateException(f"the runner {self.name!r} is not running")
         return self._pump
 
-    def submit(self, method: str, args: _Args, kwargs: _Kwargs) -> asyncio.Future[Any]:
+    def submit(self, method: str, args: _Args, kwargs: _Kwargs, *, waited_s: float = 0.0) -> asyncio.Future[Any]:
         """Queue a call on the event loop that `start` was called on; cancelling the future withdraws it.
+
+        Args:
+            waited_s: seconds that it has waited elsewhere, which count against its deadline.
 
         Raises:
             StateException: the engine is not started.
@@ -157,13 +160,15 @@ class Engine:
         if method in self._coroutines and not queue.plan.batching:
             return self._submit_task(pump, queue, args, kwargs)
         future: asyncio.Future[Any] = pump.loop.create_future()
-        pump.push(queue, self._call(queue, args, kwargs, future))
+        pump.push(queue, self._call(queue, args, kwargs, future, waited_s))
         return future
 
-    def _call(self, queue: MethodQueue, args: _Args, kwargs: _Kwargs, future: _Future) -> Call:
+    def _call(
+        self, queue: MethodQueue, args: _Args, kwargs: _Kwargs, future: _Future, waited_s: float = 0.0
+    ) -> Call:
         plan = queue.plan
         rows, key = measure(args, kwargs, plan.signature.batch_dim[0]) if plan.batching else (1, None)
-        now = self._clock()
+        now = self._clock() - waited_s
         return Call(args, kwargs, rows, key, now, now + plan.max_latency_s, future, model_timings.get())
 
     def _submit_task(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> asyncio.Future[Any]:

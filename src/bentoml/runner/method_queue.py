@@ -29,6 +29,8 @@ class MethodPlan(NamedTuple):
         policy: rows in a batch, patience.
         max_latency_s: a call's deadline, counted from its arrival; infinite without batching.
         max_queue_rows: rows that may wait.
+        idempotent: whether a call may be made again when nobody knows if it was made.
+        takes_turns: a coroutine function that is not batched: its calls run at one time and wait for no other.
     """
 
     name: str
@@ -37,6 +39,8 @@ class MethodPlan(NamedTuple):
     policy: Policy
     max_latency_s: float = math.inf
     max_queue_rows: int = 10_000
+    idempotent: bool = False
+    takes_turns: bool = False
 
 
 class Call(msgspec.Struct, eq=False):

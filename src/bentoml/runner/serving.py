@@ -131,8 +131,8 @@ class _Client:
     def _on_frame(self, tree: Any, buffers: list[memoryview]) -> None:
         try:
             calls, withdrawn = tree
-            for number, method, args, kwargs, timed in calls:
-                self._begin(number, method, args, kwargs, buffers, timed)
+            for number, method, args, kwargs, waited_s, timed in calls:
+                self._begin(number, method, args, kwargs, buffers, waited_s, timed)
             for number in withdrawn:
                 future = self._running.pop(number, None)
                 if future is not None:
@@ -140,19 +140,20 @@ class _Client:
         except (TypeError, ValueError) as error:
             raise FrameError(f"a frame of calls is malformed: {error}") from error
 
-    def _begin(self, number: int, method: str, args: Any, kwargs: Any, buffers: list[memoryview], timed: bool) -> None:
+    def _begin(
+        self, number: int, method: str, args: Any, kwargs: Any, buffers: list[memoryview], waited_s: float, timed: bool
+    ) -> None:
         engine = self._engine
         timings: list[ModelTiming] | None = [] if timed else None
         try:
-            arguments = unpack(args, buffers, trusted=True)
-            keywords = unpack(kwargs, buffers, trusted=True)
+            arguments = tuple([unpack(each, buffers, trusted=True) for each in args])
+            keywords = {key: unpack(each, buffers, trusted=True) for key, each in kwargs.items()} if kwargs else {}
             if engine.is_streaming(method):
-                task = self._loop.create_task(self._stream(number, method, arguments, keywords))
-                self._running[number] = task
+                self._running[number] = self._loop.create_task(self._stream(number, method, arguments, keywords))
                 return
             noted = model_timings.set(timings)
             try:
-                future = engine.submit(method, arguments, keywords)
+                future = engine.submit(method, arguments, keywords, waited_s=waited_s)
             finally:
                 model_timings.reset(noted)
         except Exception as error:  # noqa: BLE001 - the border of a call: its caller gets whatever went wrong
