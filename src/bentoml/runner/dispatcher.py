@@ -150,9 +150,13 @@ class Dispatcher:
     def _pump(self) -> None:
         """Hand over what there is room for, oldest first."""
         self._scheduled = False
-        queue = self._queue
         ready = [link for link in self._links if link.is_ready]
-        now = self._clock()
+        self._hand_over(ready, self._clock())
+        for link in ready:
+            link.flush()
+
+    def _hand_over(self, ready: list[Link], now: float) -> None:
+        queue = self._queue
         while queue:
             call = queue[0]
             if call.done():

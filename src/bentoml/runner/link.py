@@ -129,7 +129,7 @@ class Link:
     # -- calls --------------------------------------------------------------------------------------------------------
 
     def take(self, call: PendingCall, now: float) -> None:
-        """Let the worker have a call, with all others of this turn of the loop."""
+        """Let the worker have a call; it leaves with the next `flush`."""
         timings = call.timings
         number = self._pack(call.method, call.args, call.kwargs, now - call.enqueued_at, timings is not None)
         call.sent_as, call.link = number, self
@@ -154,6 +154,7 @@ class Link:
             raise ServiceUnavailable(f"the worker of the runner {self._name!r} is being restarted")
         queue: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
         number = self._pack(method, args, kwargs, 0.0, False)
+        self._schedule_flush()
         self._streams[number] = queue
         self.load += 1
         outcome = VALUE
@@ -183,22 +184,26 @@ class Link:
             raise
         number = next(self._ids)
         self._outgoing.append((number, method, packed, keywords, waited_s, timed))
-        if not self._flush_scheduled:
-            self._schedule_flush()
         return number
 
     def _withdraw(self, number: int) -> None:
         if self._peer is not None:
             self._withdrawn.append(number)
-            if not self._flush_scheduled:
-                self._schedule_flush()
+            self._schedule_flush()
 
     def _schedule_flush(self) -> None:
-        self._flush_scheduled = True
-        self._loop.call_soon(self._flush)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush_scheduled_one)
 
-    def _flush(self) -> None:
+    def _flush_scheduled_one(self) -> None:
         self._flush_scheduled = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was taken and withdrawn, as one frame."""
+        if not (self._outgoing or self._withdrawn):
+            return
         calls, self._outgoing = self._outgoing, []
         withdrawn, self._withdrawn = self._withdrawn, []
         buffers, self._buffers = self._buffers, []
