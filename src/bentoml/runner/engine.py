@@ -268,11 +268,12 @@ class Engine:
 
     def _call_joined(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> Any:
         plan = queue.plan
-        call = self._call(queue, args, kwargs, concurrent.futures.Future())
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        call = self._call(queue, args, kwargs, future)
         idle = plan.policy.patience_s <= 0 and not any(self.queues.values())
         if not (idle and self._slot.acquire_now()):
             pump.push_from_thread(queue, call)
-            return call.future.result()
+            return future.result()
         # Nothing waits and the model is free: the way over the event loop would take longer than most models do.
         started = time.perf_counter()
         try:
