@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -467,8 +468,9 @@ def test_the_runners_sockets_are_for_this_user_only(tmp_path: Path) -> None:
         assert stat.S_IMODE(run_dir.stat().st_mode) == 0o700
         if os.getuid() != 0:
             pytest.skip("only root can become somebody else")
-        script = f"import socket; socket.socket(socket.AF_UNIX).connect({str(paths[0])!r})"
-        done = subprocess.run(
-            ["python3", "-c", script], user=65534, group=65534, capture_output=True, text=True, cwd="/"
+        script = (
+            "import os, socket; os.setgid(65534); os.setuid(65534); "
+            f"socket.socket(socket.AF_UNIX).connect({str(paths[0])!r})"
         )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert "PermissionError" in done.stderr

@@ -71,7 +71,9 @@ def test_a_route_must_not_hide_a_page(route: str) -> None:
 
 @pytest.mark.parametrize("descriptor", [None, JSON, dict])
 def test_a_descriptor_must_be_one(descriptor: Any) -> None:
-    with pytest.raises(InvalidArgument, match="the input of the API 'predict' must be a descriptor of bentoml.io, not"):
+    with pytest.raises(
+        InvalidArgument, match=r"the input of the API 'predict' must be a descriptor of bentoml.io, not"
+    ):
         api(input=descriptor)
 
 
@@ -173,7 +175,7 @@ def test_annotations_that_may_meet_are_taken(descriptor: Any, annotation: Any) -
     ],
 )
 def test_an_annotation_that_contradicts_the_descriptor_is_refused(descriptor: Any, annotation: Any) -> None:
-    with pytest.raises(TypeError, match="the API function 'function' expects .* gives it"):
+    with pytest.raises(TypeError, match=r"the API function 'function' expects .* gives it"):
         api(_annotated(annotation), input=descriptor)
 
 

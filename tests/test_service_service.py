@@ -40,9 +40,9 @@ def test_a_service_may_have_no_runners() -> None:
 
 
 def test_runners_must_be_runners_and_models_models() -> None:
-    with pytest.raises(AssertionError, match='Service runners list can only contain bentoml.Runner, not "3"'):
+    with pytest.raises(AssertionError, match=r'Service runners list can only contain bentoml\.Runner, not "3"'):
         bentoml.Service("a", runners=[3])  # type: ignore[list-item]
-    with pytest.raises(AssertionError, match="Service models list can only contain bentoml.Model, not \"'m'\""):
+    with pytest.raises(AssertionError, match=r"Service models list can only contain bentoml\.Model, not .'m'."):
         bentoml.Service("a", models=["m"])  # type: ignore[list-item]
 
 

@@ -6,7 +6,7 @@ import inspect
 import math
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bentoml._context import Context
@@ -52,12 +52,16 @@ class ApiWorker(Worker):
     async def begin(self, go: Go) -> Callable[[], None]:
         for runner in self.service.runners:
             paths = go.sockets.get(runner.name)
-            placement = WorkerProcess(runner.name, paths) if paths else self._in_process(runner)
+            placement = self._worker_process(runner, paths) if paths else self._in_process(runner)
             await placement.start()
             runner.attach(placement)
             self._placements.append(placement)
         await _run_hooks(self.service.startup_hooks, self._app)
         return self._listener.start
+
+    def _worker_process(self, runner: Runner, paths: Sequence[str]) -> Placement:
+        settings = self.loaded.runner(runner.name)
+        return WorkerProcess(runner.name, paths, runner.plans(settings), timeout_s=settings.traffic.timeout)
 
     def _in_process(self, runner: Runner) -> Placement:
         settings = self.loaded.runner(runner.name)
