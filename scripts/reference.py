@@ -34,14 +34,8 @@ END = "<!-- written by scripts/reference.py: end -->\n"
 
 #: Keys that are read and checked, and that nothing obeys yet.
 NOT_YET = {
-    "api_server.http.response.trace_id",
-    "api_server.runner_probe.period",
-    "api_server.runner_probe.timeout",
-    "api_server.traffic.max_concurrency",
-    "api_server.traffic.timeout",
     "runners.traffic.max_concurrency",
     "runners.traffic.timeout",
-    *(key.name for key in explain.below("runners.logging")),
 }
 #: What every framework module offers.
 FRAMEWORK_FUNCTIONS = bentoml.sklearn.__all__
