@@ -39,8 +39,6 @@ NOT_YET = {
     "api_server.runner_probe.timeout",
     "api_server.traffic.max_concurrency",
     "api_server.traffic.timeout",
-    "runners.traffic.max_concurrency",
-    "runners.traffic.timeout",
     *(key.name for key in explain.below("runners.logging")),
 }
 #: What every framework module offers.

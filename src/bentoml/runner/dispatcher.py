@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bentoml._context import model_timings
-from bentoml.exceptions import DeadlineExceeded, ServiceUnavailable
+from bentoml.exceptions import ServiceUnavailable
 from bentoml.runner.alarm import Alarm
 from bentoml.runner.joining import count_rows
 from bentoml.runner.link import Link, PendingCall
 from bentoml.runner.method_queue import MethodPlan
+from bentoml.runner.turns import SWEEP_INTERVAL_S, overdue
 
 __all__ = ["Dispatcher"]
 
@@ -29,8 +30,6 @@ ROOM = 1 << 40
 #: Calls that are not batched in place of two batches: as many as cover the way there and back, some 200 us, for a
 #: method that takes 30 us; a slow one is seldom asked by more callers than that at one time.
 CALLS_IN_HAND = 8
-#: How often calls that have taken too long are looked for, in seconds.
-SWEEP_INTERVAL_S = 1.0
 
 
 class _Method:
@@ -225,14 +224,8 @@ class Dispatcher:
         now = self._clock()
         since = now - self._timeout_s
         for call in self._overdue(since):
-            # Cancelling releases what it holds; whoever awaits it is told why.
             self._withdraw(call)
-            call.set_exception(
-                DeadlineExceeded(
-                    f"{self._name}.{call.method} took longer than {self._timeout_s:g} s",
-                    hint="raise runners.traffic.timeout, or make the model faster",
-                )
-            )
+            call.set_exception(overdue(self._name, self._timeout_s))
         for call in self._queue:
             if not call.done() and call.deadline <= now:
                 self._fail(call, self._late(call))

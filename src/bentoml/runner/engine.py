@@ -184,9 +184,7 @@ class Engine:
                 call.fail(overdue(self.name, timeout_s))
         self._tasks.fail_overdue(since, timeout_s)
 
-    def _call(
-        self, queue: MethodQueue, args: _Args, kwargs: _Kwargs, future: Outcome, waited_s: float = 0.0
-    ) -> Call:
+    def _call(self, queue: MethodQueue, args: _Args, kwargs: _Kwargs, future: Outcome, waited_s: float = 0.0) -> Call:
         plan = queue.plan
         rows, key = measure(args, kwargs, plan.signature.batch_dim[0]) if plan.batching else (1, None)
         now = self._clock() - waited_s

@@ -172,9 +172,7 @@ class Link:
             if outcome == VALUE:
                 self._withdraw(number)
 
-    def _pack(
-        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], waited_s: float, timed: bool
-    ) -> int:
+    def _pack(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], waited_s: float, timed: bool) -> int:
         before = len(self._buffers)
         try:
             packed = [pack(item, self._buffers) for item in args]

@@ -98,9 +98,7 @@ def _method(
         "input_spec": input_spec,
         "output_spec": output_spec,
     }
-    return lambda wrapped: RunnableMethod(
-        wrapped, ModelSignature.of(wrapped.__name__, spec), idempotent=idempotent
-    )
+    return lambda wrapped: RunnableMethod(wrapped, ModelSignature.of(wrapped.__name__, spec), idempotent=idempotent)
 
 
 def _add_method(

@@ -9,7 +9,10 @@ from typing import Any
 from bentoml.exceptions import DeadlineExceeded, ServiceUnavailable
 from bentoml.runner.method_queue import MethodPlan
 
-__all__ = ["Turns", "overdue"]
+__all__ = ["SWEEP_INTERVAL_S", "Turns", "overdue"]
+
+#: How often calls that have taken too long are looked for, in seconds: no call has a timer of its own.
+SWEEP_INTERVAL_S = 1.0
 
 
 def overdue(owner: str, timeout_s: float) -> DeadlineExceeded:
