@@ -234,7 +234,7 @@ async def test_a_call_that_takes_too_long_fails_with_504_wherever_it_is() -> Non
 
 @asynchronous
 async def test_closing_fails_whoever_waits_at_once() -> None:
-    async with gated() as (workers, placement):
+    async with gated() as (_, placement):
         calls = [hold(placement, f"call-{index}") for index in range(12)]
         stream = placement.stream("endless", (), {})
         assert await anext(stream) == 1
