@@ -33,10 +33,7 @@ BEGIN = "<!-- written by scripts/reference.py: begin -->\n"
 END = "<!-- written by scripts/reference.py: end -->\n"
 
 #: Keys that are read and checked, and that nothing obeys yet.
-NOT_YET = {
-    "runners.traffic.max_concurrency",
-    "runners.traffic.timeout",
-}
+NOT_YET: set[str] = set()
 #: What every framework module offers.
 FRAMEWORK_FUNCTIONS = bentoml.sklearn.__all__
 #: Public modules that `bentoml` does not list, as users do not need them.

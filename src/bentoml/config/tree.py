@@ -168,9 +168,12 @@ class Batching(Section, frozen=True):
 class RunnerTraffic(Section, frozen=True):
     """How much and how long one runner may be asked."""
 
-    timeout: Annotated[PositiveSeconds, Meta(description="Seconds that one call of a runner may take.")] = 900.0
+    timeout: Annotated[
+        PositiveSeconds, Meta(description="Seconds that one call of a runner may take; more is a 504.")
+    ] = 900.0
     max_concurrency: Annotated[
-        PositiveInt | None, Meta(description="Calls of one runner in flight in one process.")
+        PositiveInt | None,
+        Meta(description="Calls of one runner in flight in one API worker; more are refused with 503."),
     ] = None
 
 

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bentoml._context import model_timings
-from bentoml.exceptions import DeadlineExceeded, ServiceUnavailable
+from bentoml.exceptions import ServiceUnavailable
 from bentoml.runner.alarm import Alarm
 from bentoml.runner.joining import count_rows
 from bentoml.runner.link import Link, PendingCall
 from bentoml.runner.method_queue import MethodPlan
+from bentoml.runner.turns import SWEEP_INTERVAL_S, overdue
 
 __all__ = ["Dispatcher"]
 
@@ -29,8 +30,6 @@ ROOM = 1 << 40
 #: Calls that are not batched in place of two batches: as many as cover the way there and back, some 200 us, for a
 #: method that takes 30 us; a slow one is seldom asked by more callers than that at one time.
 CALLS_IN_HAND = 8
-#: How often calls that have taken too long are looked for, in seconds.
-SWEEP_INTERVAL_S = 1.0
 
 
 class _Method:
@@ -78,8 +77,11 @@ class Dispatcher:
         self._scheduled = False
         self._closed = False
         self._links = [
-            Link(name, path, on_ended=self._ended, on_ready=self._wake, on_lost=self._lost) for path in paths
+            Link(name, path, on_ended=self._ended, on_ready=self._found, on_answers=self._wake, on_lost=self._lost)
+            for path in paths
         ]
+        #: Those that can be reached now, in the order of `paths`.
+        self._ready: list[Link] = []
         self._sweeper = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep, context=self._context)
 
     async def connect(self) -> None:
@@ -89,7 +91,7 @@ class Dispatcher:
     @property
     def is_ready(self) -> bool:
         """Whether a call made now would reach a loaded model."""
-        return any([link.is_ready for link in self._links])
+        return bool(self._ready)
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -108,7 +110,7 @@ class Dispatcher:
                 f"the queue of {self._name}.{name} is full: {method.rows} rows wait, {plan.max_queue_rows} may",
                 retry_after_s=1.0,
             )
-        if not self.is_ready:
+        if not self._ready:
             raise self._nobody()
         call = PendingCall(loop=self._loop)
         now = self._clock()
@@ -130,15 +132,18 @@ class Dispatcher:
         Raises:
             ServiceUnavailable: there is none at this moment.
         """
-        ready = [link for link in self._links if link.is_ready]
-        if not ready:
+        if not self._ready:
             raise self._nobody()
-        return min(ready, key=_load)
+        return min(self._ready, key=_load)
 
     def _nobody(self) -> ServiceUnavailable:
         if self._closed:
             return ServiceUnavailable(f"the runner {self._name!r} is shutting down")
         return ServiceUnavailable(f"the worker of the runner {self._name!r} is being restarted", retry_after_s=1.0)
+
+    def _found(self) -> None:
+        self._ready = [link for link in self._links if link.is_ready]
+        self._wake()
 
     # -- through ------------------------------------------------------------------------------------------------------
 
@@ -150,9 +155,8 @@ class Dispatcher:
     def _pump(self) -> None:
         """Hand over what there is room for, oldest first."""
         self._scheduled = False
-        ready = [link for link in self._links if link.is_ready]
-        self._hand_over(ready, self._clock())
-        for link in ready:
+        self._hand_over(self._ready, self._clock())
+        for link in self._ready:
             link.flush()
 
     def _hand_over(self, ready: list[Link], now: float) -> None:
@@ -201,6 +205,7 @@ class Dispatcher:
 
     def _lost(self, error: ServiceUnavailable, calls: list[PendingCall]) -> None:
         """A worker has ended, with these calls in hand."""
+        self._ready = [link for link in self._links if link.is_ready]
         again: list[PendingCall] = []
         for call in calls:
             if self._methods[call.method].plan.idempotent and not call.was_sent_again:
@@ -208,7 +213,7 @@ class Dispatcher:
                 again.append(call)
             else:
                 self._fail(call, error)
-        if not self.is_ready:
+        if not self._ready:
             # Who waited has found nobody, like who asks now; the others were promised another try.
             waiting, self._queue = self._queue, deque()
             for call in waiting:
@@ -225,14 +230,8 @@ class Dispatcher:
         now = self._clock()
         since = now - self._timeout_s
         for call in self._overdue(since):
-            # Cancelling releases what it holds; whoever awaits it is told why.
             self._withdraw(call)
-            call.set_exception(
-                DeadlineExceeded(
-                    f"{self._name}.{call.method} took longer than {self._timeout_s:g} s",
-                    hint="raise runners.traffic.timeout, or make the model faster",
-                )
-            )
+            call.set_exception(overdue(self._name, self._timeout_s))
         for call in self._queue:
             if not call.done() and call.deadline <= now:
                 self._fail(call, self._late(call))
@@ -246,7 +245,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """End all connections; whoever still waits is told that the server is shutting down."""
-        self._closed = True
+        self._closed, self._ready = True, []
         self._sweeper.cancel()
         self._alarm.cancel()
         calls = [call for link in self._links for call in link.close()]

@@ -27,7 +27,7 @@ from bentoml.runner.observing import Observer, Reporter
 from bentoml.runner.pump import Pump
 from bentoml.runner.runnable import Runnable
 from bentoml.runner.slot import Slot
-from bentoml.runner.turns import Turns, overdue
+from bentoml.runner.turns import Turns, overdue, run_to_completion
 
 __all__ = ["Engine"]
 
@@ -168,11 +168,7 @@ class Engine:
         return future
 
     def enqueue(self, method: str, args: _Args, kwargs: _Kwargs, outcome: Outcome, waited_s: float) -> None:
-        """`submit` with an outcome of the caller's own, for methods that a queue serves.
-
-        Raises:
-            The same.
-        """
+        """`submit` with an outcome of the caller's own, for methods whose calls do not take turns."""
         self.pump.push(self.queues[method], self._call(self.queues[method], args, kwargs, outcome, waited_s))
 
     def fail_overdue(self, timeout_s: float) -> None:
@@ -244,7 +240,7 @@ class Engine:
         on_loop = pump is not None and threading.get_ident() == self._loop_thread
         if method in self._coroutines:
             if pump is None or on_loop:
-                return self._run_to_completion(method, args, kwargs)
+                return run_to_completion(self._function(method), f"{self.name}.{method}", args, kwargs)
             return self.submit_from_thread(method, args, kwargs).result()
         function = self._function(method)
         if plan.batching:
@@ -268,11 +264,12 @@ class Engine:
 
     def _call_joined(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> Any:
         plan = queue.plan
-        call = self._call(queue, args, kwargs, concurrent.futures.Future())
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        call = self._call(queue, args, kwargs, future)
         idle = plan.policy.patience_s <= 0 and not any(self.queues.values())
         if not (idle and self._slot.acquire_now()):
             pump.push_from_thread(queue, call)
-            return call.future.result()
+            return future.result()
         # Nothing waits and the model is free: the way over the event loop would take longer than most models do.
         started = time.perf_counter()
         try:
@@ -284,16 +281,6 @@ class Engine:
         if type(outcome) is Failure:
             raise outcome.error
         return outcome
-
-    def _run_to_completion(self, method: str, args: _Args, kwargs: _Kwargs) -> Any:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(self._function(method)(*args, **kwargs))
-        raise StateException(
-            f"{self.name}.{method}.run() would block the event loop for ever: the method is asynchronous. "
-            f"Use `await {self.name}.{method}.async_run(...)`"
-        )
 
     def _ran_alone(self, method: str, rows: int, queue_s: float, compute_s: float) -> None:
         timings = model_timings.get()

@@ -67,7 +67,8 @@ class Link:
         name: the runner's name, for messages.
         path: of the socket.
         on_ended: told of each call that needs no more room: answered, or failed here.
-        on_ready: called whenever the worker can be reached, and when it has answered.
+        on_ready: called whenever the worker can be reached.
+        on_answers: called when it has answered.
         on_lost: given the error and the calls that the worker had when it ended.
 
     Attributes:
@@ -82,12 +83,13 @@ class Link:
         *,
         on_ended: Callable[[PendingCall], None],
         on_ready: Callable[[], None],
+        on_answers: Callable[[], None],
         on_lost: Callable[[ServiceUnavailable, list[PendingCall]], None],
     ) -> None:
         self.in_hand = self.load = 0
         self._name = name
         self._path = path
-        self._on_ended, self._on_ready, self._on_lost_calls = on_ended, on_ready, on_lost
+        self._on_ended, self._on_ready, self._on_answers, self._on_lost_calls = on_ended, on_ready, on_answers, on_lost
         self._loop = asyncio.get_running_loop()
         self._peer: FramePeer | None = None
         self._greeted: asyncio.Future[None] = self._loop.create_future()
@@ -227,7 +229,7 @@ class Link:
                     self._answered(number, *_unpacked(outcome, packed, buffers))
         except (TypeError, ValueError) as error:
             raise FrameError(f"a frame of answers is malformed: {error}") from error
-        self._on_ready()
+        self._on_answers()
 
     def _answered(self, number: int, outcome: int, value: Any) -> None:
         call = self._calls.pop(number, None)

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bentoml.exceptions import DeadlineExceeded, ServiceUnavailable
+from bentoml.exceptions import DeadlineExceeded, ServiceUnavailable, StateException
 from bentoml.runner.method_queue import MethodPlan
 
-__all__ = ["Turns", "overdue"]
+__all__ = ["SWEEP_INTERVAL_S", "Turns", "overdue", "run_to_completion"]
+
+#: How often calls that have taken too long are looked for, in seconds: no call has a timer of its own.
+SWEEP_INTERVAL_S = 1.0
 
 
 def overdue(owner: str, timeout_s: float) -> DeadlineExceeded:
@@ -17,6 +20,24 @@ def overdue(owner: str, timeout_s: float) -> DeadlineExceeded:
     return DeadlineExceeded(
         f"a call of {owner!r} took longer than {timeout_s:g} s",
         hint="raise runners.traffic.timeout, or make the model faster",
+    )
+
+
+def run_to_completion(
+    function: Callable[..., Coroutine[Any, Any, Any]], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call a coroutine function in a thread that has no event loop.
+
+    Raises:
+        StateException: it has one.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(function(*args, **kwargs))
+    raise StateException(
+        f"{name}.run() would block the event loop for ever: the method is asynchronous. "
+        f"Use `await {name}.async_run(...)`"
     )
 
 

@@ -75,7 +75,7 @@ def pack(value: Any, buffers: list[Any], depth: int = 0) -> Any:
     if depth < MAX_DEPTH:
         if kind is list or kind is tuple:
             return [_LIST if kind is list else _TUPLE, [pack(item, buffers, depth + 1) for item in value]]
-        if kind is dict and all([type(key) is str and _has_utf8(key) for key in value]):
+        if kind is dict and all(type(key) is str and _has_utf8(key) for key in value):
             return [_DICT, {key: pack(item, buffers, depth + 1) for key, item in value.items()}]
     pickled, out_of_band = dumps_oob(value)
     first = len(buffers)

@@ -14,6 +14,7 @@ from bentoml._http import Request
 from bentoml.config import LoadedConfig
 from bentoml.runner.placements import Placement
 from bentoml.runner.placements.in_process import InProcess
+from bentoml.runner.placements.limited import Limited
 from bentoml.runner.placements.worker_process import WorkerProcess
 from bentoml.runner.runner import Runner
 from bentoml.server.access_log import AccessLogWriter
@@ -53,6 +54,9 @@ class ApiWorker(Worker):
         for runner in self.service.runners:
             paths = go.sockets.get(runner.name)
             placement = self._worker_process(runner, paths) if paths else self._in_process(runner)
+            limit = self.loaded.runner(runner.name).traffic.max_concurrency
+            if limit is not None:
+                placement = Limited(placement, runner.name, limit)
             await placement.start()
             runner.attach(placement)
             self._placements.append(placement)
@@ -65,12 +69,13 @@ class ApiWorker(Worker):
 
     def _in_process(self, runner: Runner) -> Placement:
         settings = self.loaded.runner(runner.name)
+        timeout_s = settings.traffic.timeout
         if not settings.metrics.enabled:
-            return InProcess(runner.engine(settings))
+            return InProcess(runner.engine(settings), timeout_s=timeout_s)
         observer = RunnerMetrics(self.service, runner, self.loaded, worker_index=self.start.index)
         engine = runner.engine(settings, observer)
         observer.watch(engine)
-        return InProcess(engine)
+        return InProcess(engine, timeout_s=timeout_s)
 
     def _why_not_ready(self) -> str | None:
         if self.stopping.is_set():

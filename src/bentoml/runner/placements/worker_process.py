@@ -53,7 +53,9 @@ class WorkerProcess(Placement):
         return self._dispatcher, self._loop
 
     def submit(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
-        dispatcher, loop = self._started()
+        dispatcher, loop = self._dispatcher, self._loop
+        if dispatcher is None or loop is None:
+            raise StateException(f"the runner {self.name!r} is not running")
         if asyncio.get_running_loop() is not loop:
             return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._submitted(method, args, kwargs), loop))
         return dispatcher.submit(method, args, kwargs)
