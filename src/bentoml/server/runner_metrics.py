@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from bentoml import _metrics
@@ -78,6 +79,12 @@ class RunnerMetrics:
         for method, queue in engine.queues.items():
             for name, sample in _samples(queue).items():
                 self._gauges[name].labels(*self._place, method).set_function(sample)
+
+    def watch_rows(self, waiting: Callable[[str], float]) -> None:
+        """Show the rows that wait for workers of other processes whenever somebody looks."""
+        for method in self._histograms:
+            sample = functools.partial(waiting, method)
+            self._gauges["queue_rows"].labels(*self._place, method).set_function(sample)
 
     def batch(self, method: str, *, calls: int, rows: int, queue_s: float, compute_s: float, reason: Reason) -> None:
         """A batch was run."""
