@@ -56,7 +56,7 @@ class Dispatcher:
         paths: of the workers' sockets.
         plans: the methods that may be called.
         timeout_s: a call that takes longer fails, to within a second.
-        observer: told about calls that are refused here; the workers tell of their own.
+        observer: told of each call that is refused here.
     """
 
     def __init__(
@@ -120,6 +120,7 @@ class Dispatcher:
                 retry_after_s=1.0,
             )
         if not self._ready:
+            self._reporter.refused(name, "queue")
             raise self._nobody()
         call = PendingCall(loop=self._loop)
         now = self._clock()
@@ -134,6 +135,10 @@ class Dispatcher:
         if not self._scheduled:
             self._wake()
         return call
+
+    def queued_rows(self, name: str) -> int:
+        """Rows of a method that wait here."""
+        return sum(call.rows for call in self._queue if call.method == name and not call.done())
 
     def least_loaded(self) -> Link:
         """The worker with the least to do; the first of several, so that under light load calls meet and are joined.

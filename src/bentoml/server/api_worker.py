@@ -65,12 +65,14 @@ class ApiWorker(Worker):
 
     def _worker_process(self, runner: Runner, paths: Sequence[str]) -> Placement:
         settings = self.loaded.runner(runner.name)
-        plans, timeout_s = runner.plans(settings), settings.traffic.timeout
-        if not settings.metrics.enabled:
-            return WorkerProcess(runner.name, paths, plans, timeout_s=timeout_s)
-        observer = RunnerMetrics(self.service, runner, self.loaded, worker_index=self.start.index)
-        placement = WorkerProcess(runner.name, paths, plans, timeout_s=timeout_s, observer=observer)
-        observer.watch_rows(placement.rows_waiting)
+        observer = None
+        if settings.metrics.enabled:
+            observer = RunnerMetrics(self.service, runner, self.loaded, worker_index=self.start.index)
+        placement = WorkerProcess(
+            runner.name, paths, runner.plans(settings), timeout_s=settings.traffic.timeout, observer=observer
+        )
+        if observer is not None:
+            observer.watch_queue(placement.queued_rows)
         return placement
 
     def _in_process(self, runner: Runner) -> Placement:

@@ -80,10 +80,10 @@ class RunnerMetrics:
             for name, sample in _samples(queue).items():
                 self._gauges[name].labels(*self._place, method).set_function(sample)
 
-    def watch_rows(self, waiting: Callable[[str], float]) -> None:
-        """Show the rows that wait for workers of other processes whenever somebody looks."""
+    def watch_queue(self, queued_rows: Callable[[str], float]) -> None:
+        """Show what waits in front of worker processes; `queued_rows`: method → rows."""
         for method in self._histograms:
-            sample = functools.partial(waiting, method)
+            sample = functools.partial(queued_rows, method)
             self._gauges["queue_rows"].labels(*self._place, method).set_function(sample)
 
     def batch(self, method: str, *, calls: int, rows: int, queue_s: float, compute_s: float, reason: Reason) -> None:

@@ -27,7 +27,7 @@ class WorkerProcess(Placement):
         paths: of the sockets.
         plans: the methods that may be called, as the workers have them.
         timeout_s: a call that takes longer fails with DeadlineExceeded, to within a second; default: never.
-        observer: told about calls that are refused before a worker has them.
+        observer: told of each call that is refused before it reaches a worker.
     """
 
     def __init__(
@@ -61,6 +61,10 @@ class WorkerProcess(Placement):
     @property
     def is_ready(self) -> bool:
         return self._dispatcher is not None and self._dispatcher.is_ready
+
+    def queued_rows(self, method: str) -> int:
+        """Rows of a method that wait in this process."""
+        return 0 if self._dispatcher is None else self._dispatcher.queued_rows(method)
 
     def _started(self) -> tuple[Dispatcher, asyncio.AbstractEventLoop]:
         if self._dispatcher is None or self._loop is None:
