@@ -97,10 +97,6 @@ class Dispatcher:
         """Whether a call made now would reach a loaded model."""
         return bool(self._ready)
 
-    def rows_waiting(self, name: str) -> int:
-        """Rows of one method that no worker has yet."""
-        return sum([call.rows for call in self._queue if call.method == name and not call.done()])
-
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def submit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PendingCall:

@@ -54,10 +54,6 @@ class WorkerProcess(Placement):
         )
         await asyncio.wait_for(self._dispatcher.connect(), START_TIMEOUT_S)
 
-    def rows_waiting(self, method: str) -> int:
-        """Rows of a method that no worker has yet."""
-        return self._dispatcher.rows_waiting(method) if self._dispatcher is not None else 0
-
     @property
     def is_ready(self) -> bool:
         return self._dispatcher is not None and self._dispatcher.is_ready
