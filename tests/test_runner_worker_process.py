@@ -269,7 +269,7 @@ def test_an_argument_that_cannot_be_sent_is_the_callers_error(workers: Workers) 
 def test_a_method_that_does_not_exist_is_an_error_and_no_hang(workers: Workers) -> None:
     async def main() -> None:
         async with reached(workers) as placement:
-            with pytest.raises((StateException, BentoMLException)):
+            with pytest.raises((KeyError, BentoMLException)):
                 await placement.submit("nosuch", (), {})
 
     run(main())
