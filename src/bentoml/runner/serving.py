@@ -14,7 +14,7 @@ from bentoml import exceptions
 from bentoml._context import ModelTiming, model_timings
 from bentoml.exceptions import BentoMLException, RemoteException, ServiceUnavailable
 from bentoml.runner.engine import Engine
-from bentoml.runner.frames import FramePeer
+from bentoml.runner.frames import GONE, FramePeer
 from bentoml.runner.wire import FrameError, pack, unpack
 
 __all__ = ["ENDED", "FAILED", "VALUE", "EngineServer", "packed_error", "rebuilt_error"]
@@ -260,6 +260,8 @@ class _Client:
             self._peer.send([[number, FAILED, packed_error(error, []), None] for number, *_ in answers], [])
 
     def _on_lost(self, reason: str) -> None:
+        if reason != GONE:
+            logger.error("a connection to the runner %s was dropped: %s", self._engine.name, reason)
         for future in list(self._running.values()):
             future.cancel()
         self._running.clear()
