@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import AsyncIterator
 
 import pytest
 
 from bentoml._http import Request, Response
 from bentoml.server.limits import Limits, Phase
-from tests._serving import GET, LAST_GET, LOOPS, echo, serve
+from tests._serving import GET, LAST_GET, LOOPS, PATIENCE_S, echo, post, serve
 
 
 @pytest.fixture(params=LOOPS)
@@ -116,3 +118,54 @@ def test_a_client_that_asks_without_reading_is_no_longer_read(loop: str) -> None
         assert len(handled) < 50
         for _ in range(199):
             assert len(client.read().body) == 1_000_000
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_an_answer_that_takes_too_long_is_a_504_even_if_its_handler_goes_on(loop: str, stubborn: bool) -> None:
+    cancelled = threading.Semaphore(0)
+
+    async def handler(request: Request) -> Response:
+        if request.path == "/":
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.release()
+                if not stubborn:
+                    raise
+        return Response(b"late")
+
+    with serve(handler, loop=loop, answer_timeout_s=0.2) as served:
+        with served.connect() as client:
+            client.send(GET, GET)
+            answer = client.read()
+            assert (answer.status, answer.body) == (504, b'"the answer took too long"')
+            assert answer.headers[b"connection"] == b"close"
+            assert client.is_closed()
+        assert cancelled.acquire(timeout=PATIENCE_S)
+        assert served.ask(post(b"", b"/quick")).body == b"late"
+
+
+def test_a_stream_that_has_begun_may_take_as_long_as_it_likes(loop: str) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"a"
+        await asyncio.sleep(0.5)
+        yield b"b"
+
+    async def handler(request: Request) -> Response:
+        return Response(chunks())
+
+    with serve(handler, loop=loop, answer_timeout_s=0.1) as served:
+        assert served.ask(GET).body == b"ab"
+
+
+def test_nobody_is_cut_off_early_for_having_idled_before(loop: str) -> None:
+    async def handler(request: Request) -> Response:
+        await asyncio.sleep(0.02)
+        return Response()
+
+    with serve(handler, loop=loop, answer_timeout_s=0.6) as served, served.connect() as client:
+        client.send(GET)
+        client.read()
+        threading.Event().wait(0.9)
+        client.send(GET)
+        assert client.read().status == 200

@@ -455,8 +455,8 @@ def test_reload_picks_up_an_edit_and_survives_a_mistake(folder: Path) -> None:
 # Who may speak to the runners
 
 
-def test_the_runners_sockets_are_for_this_user_only(tmp_path: Path) -> None:
-    """T5."""
+def test_a_stranger_cannot_reach_a_runner_and_a_pickle_is_refused(tmp_path: Path) -> None:
+    """T2, T5."""
     with light(tmp_path) as server:
         paths = [
             Path(connection.laddr)
@@ -466,6 +466,15 @@ def test_the_runners_sockets_are_for_this_user_only(tmp_path: Path) -> None:
         ]
         [run_dir] = {path.parent for path in paths}
         assert stat.S_IMODE(run_dir.stat().st_mode) == 0o700
+        for path in paths:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(PATIENCE_S)
+                sock.connect(str(path))
+                sock.sendall(b"cos\nsystem\n(S'touch canary'\ntR.")
+                assert sock.makefile("rb").read().startswith(b"mkwf"), "its greeting, and then the end"
+        server.said("a connection to the runner far was dropped: the peer does not speak this protocol")
+        assert server.post("/double_far", [1]).value == [2]
+        assert not (LIGHT / "canary").exists()
         if os.getuid() != 0:
             pytest.skip("only root can become somebody else")
         script = (

@@ -19,7 +19,10 @@ from typing import Any
 from bentoml.runner import wire
 from bentoml.runner.wire import FrameError
 
-__all__ = ["FramePeer", "check_peer"]
+__all__ = ["GONE", "FramePeer", "check_peer"]
+
+#: Why a connection was lost that ended as connections do.
+GONE = "the other process has ended"
 
 #: Frames larger than this go through a memory file: a socket moves 200 KB at a time, with a wake-up of both sides each.
 MEMORY_FILE_BYTES = 1024 * 1024
@@ -124,7 +127,7 @@ class FramePeer:
                 self._loop.add_writer(self._sock, self._write)
             return
         except OSError as error:
-            self._lose(str(error))
+            self._lose(GONE if isinstance(error, ConnectionError) else str(error))
             return
         if self._writing:
             self._writing = False
@@ -141,10 +144,10 @@ class FramePeer:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self._lose(str(error))
+            self._lose(GONE if isinstance(error, ConnectionError) else str(error))
             return
         if count == 0:
-            self._lose("the other process has ended")
+            self._lose(GONE)
             return
         try:
             self._received(count)

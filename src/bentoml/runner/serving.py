@@ -14,7 +14,7 @@ from bentoml import exceptions
 from bentoml._context import ModelTiming, model_timings
 from bentoml.exceptions import BentoMLException, RemoteException, ServiceUnavailable
 from bentoml.runner.engine import Engine
-from bentoml.runner.frames import FramePeer
+from bentoml.runner.frames import GONE, FramePeer
 from bentoml.runner.wire import FrameError, pack, unpack
 
 __all__ = ["ENDED", "FAILED", "VALUE", "EngineServer", "packed_error", "rebuilt_error"]
@@ -160,8 +160,8 @@ class _Client:
     def _on_frame(self, tree: Any, buffers: list[memoryview]) -> None:
         try:
             calls, withdrawn = tree
-            for number, method, args, kwargs, waited_s, timed in calls:
-                self._begin(number, method, args, kwargs, buffers, waited_s, timed)
+            for number, method, args, kwargs, waited_s, timed, streamed in calls:
+                self._begin(number, method, args, kwargs, buffers, waited_s, timed, streamed)
             for number in withdrawn:
                 future = self._running.pop(number, None)
                 if future is not None:
@@ -170,14 +170,22 @@ class _Client:
             raise FrameError(f"a frame of calls is malformed: {error}") from error
 
     def _begin(
-        self, number: int, method: str, args: Any, kwargs: Any, buffers: list[memoryview], waited_s: float, timed: bool
+        self,
+        number: int,
+        method: str,
+        args: Any,
+        kwargs: Any,
+        buffers: list[memoryview],
+        waited_s: float,
+        timed: bool,
+        streamed: bool,
     ) -> None:
         engine = self._engine
         timings: list[ModelTiming] | None = [] if timed else None
         try:
             arguments = tuple([unpack(each, buffers, trusted=True) for each in args])
             keywords = {key: unpack(each, buffers, trusted=True) for key, each in kwargs.items()} if kwargs else {}
-            if engine.is_streaming(method):
+            if streamed:
                 self._running[number] = self._loop.create_task(self._stream(number, method, arguments, keywords))
                 return
             noted = model_timings.set(timings)
@@ -252,6 +260,8 @@ class _Client:
             self._peer.send([[number, FAILED, packed_error(error, []), None] for number, *_ in answers], [])
 
     def _on_lost(self, reason: str) -> None:
+        if reason != GONE:
+            logger.error("a connection to the runner %s was dropped: %s", self._engine.name, reason)
         for future in list(self._running.values()):
             future.cancel()
         self._running.clear()
