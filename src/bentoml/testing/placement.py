@@ -248,7 +248,7 @@ async def _refuses(placement: Placement) -> None:
     refused = [each for each in found if isinstance(each, ServiceUnavailable)]
     assert len(refused) == 4, f"of 8 calls with 50 rows each a queue of 200 rows took {8 - len(refused)}"
     assert refused[0].retry_after_s >= 1.0, "a refusal does not say when to come back"
-    answered = [each for each in found if each not in refused]
+    answered: list[Any] = [each for each in found if each not in refused]
     # How many calls meet in a batch depends on the way there; each must get its own rows of some batch.
     assert all(len(each) == 50 and set(each) <= {50, 100} for each in answered), f"accepted calls got {answered}"
     assert await running == 0
