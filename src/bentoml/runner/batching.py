@@ -177,7 +177,7 @@ class CostModel:
             excess = seconds - fitted
             self._largest = rows
         self._fit(rows, fitted + excess)
-        if fitted > 0:
+        if fitted > 1e-9:  # no call is faster; a quotient of less would not be finite
             ratio = seconds / fitted
             best = self._best_ratio
             self._best_ratio = ratio if ratio < best else best + (ratio - best) / self.RECENT_CALLS
