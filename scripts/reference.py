@@ -33,13 +33,7 @@ BEGIN = "<!-- written by scripts/reference.py: begin -->\n"
 END = "<!-- written by scripts/reference.py: end -->\n"
 
 #: Keys that are read and checked, and that nothing obeys yet.
-NOT_YET = {
-    "api_server.runner_probe.period",
-    "api_server.runner_probe.timeout",
-    "runners.traffic.max_concurrency",
-    "runners.traffic.timeout",
-    *(key.name for key in explain.below("runners.logging")),
-}
+NOT_YET: set[str] = set()
 #: What every framework module offers.
 FRAMEWORK_FUNCTIONS = bentoml.sklearn.__all__
 #: Public modules that `bentoml` does not list, as users do not need them.
@@ -310,10 +304,6 @@ def configuration() -> Iterator[str]:
     yield "They are taken, with a warning.\n"
     without = [f"| `{key}` | {reason} |" for key, reason in check.WITHOUT_EFFECT.items()]
     yield "\n".join(["| key | because |", "| --- | --- |", *without]) + "\n"
-    yield "## Sections of BentoML that are refused\n"
-    yield "Unless they are switched off: others would rely on them in vain.\n"
-    missing = [f"| `{key}` | {reason} | {hint} |" for key, (reason, hint) in check.MISSING.items()]
-    yield "\n".join(["| section | because | what to do |", "| --- | --- | --- |", *missing]) + "\n"
 
 
 def _cell(text: str) -> str:

@@ -139,7 +139,7 @@ def test_explain_says_what_a_key_does() -> None:
             "type": "number",
             "limits": "above 0",
             "default": 900.0,
-            "description": "Seconds that one call of a runner may take.",
+            "description": "Seconds that one call of a runner may take; more is a 504.",
         }
     ]
     assert invoke("config", "--explain", "models").stdout.startswith("models.version_check\n")

@@ -50,8 +50,6 @@ KEYS: dict[str, tuple[Any, Any]] = {
     "api_server.http.port": (3000, 0),
     "api_server.http.response.trace_id": (False, True),
     "api_server.runner_probe.enabled": (True, False),
-    "api_server.runner_probe.timeout": (1, 2),
-    "api_server.runner_probe.period": (10, 20),
     "runners.batching.enabled": (True, False),
     "runners.batching.max_batch_size": (100, 1),
     "runners.batching.max_latency_ms": (60000, 500),
@@ -61,7 +59,6 @@ KEYS: dict[str, tuple[Any, Any]] = {
     "runners.traffic.max_concurrency": (None, 4),
     "runners.metrics.enabled": (True, False),
     "runners.metrics.namespace": ("bentoml_runner", "mine"),
-    "runners.logging.access.enabled": (True, False),
 }
 
 
@@ -168,6 +165,10 @@ def test_sections_of_runners_that_do_not_exist_are_found() -> None:
     [
         "api_server.grpc.host",
         "api_server.max_runner_connections",
+        "api_server.runner_probe.timeout",
+        "api_server.runner_probe.period",
+        "runners.logging.access.enabled",
+        "runners.iris.logging.access.enabled",
         "monitoring.enabled",
         "tracing.sample_rate",
         "yatai.a",
@@ -175,8 +176,12 @@ def test_sections_of_runners_that_do_not_exist_are_found() -> None:
 )
 def test_keys_of_parts_that_do_not_exist_are_said_to_have_no_effect(key: str, caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("bentoml").propagate = True
-    load({**nested(key, 1), "models": {}})
+    loaded = load({**nested(key, 1), "models": {}})
     assert "has no effect: " in caplog.text
+    assert "logging" not in loaded.named_runners
+    caplog.clear()
+    LoadedConfig(loaded.tree, loaded.origins)
+    assert caplog.text == "", "the workers do not say it again"
 
 
 @pytest.mark.parametrize(

@@ -66,3 +66,10 @@ def test_kills_for_lack_of_memory_are_counted_where_the_kernel_says(tmp_path: Pa
     assert _resources.oom_kills(tmp_path) == 0
     write(tmp_path, "memory.events", "low 0\noom 4\noom_kill 3\n")
     assert _resources.oom_kills(tmp_path) == 3
+
+
+def test_the_memory_of_this_process_is_read_and_unknown_where_the_kernel_does_not_say(tmp_path: Path) -> None:
+    statm = tmp_path / "statm"
+    statm.write_text("9000 250 100 1 0 200 0\n")
+    assert _resources.resident_bytes(statm) == 250 * os.sysconf("SC_PAGE_SIZE")
+    assert _resources.resident_bytes(tmp_path / "none") == 0

@@ -124,3 +124,20 @@ def test_what_belongs_to_the_class_cannot_be_reached_through_an_instance(name: s
     with pytest.raises(BentoMLException) as caught:
         getattr(Base(), name)
     assert str(caught.value) == f"Base.{name} belongs to the class, not to its instances"
+
+
+def test_a_method_may_be_declared_idempotent_and_is_not_by_default() -> None:
+    class Model(Runnable):
+        @Runnable.method(idempotent=True)
+        def again(self) -> None: ...
+
+        @Runnable.method
+        def once(self) -> None: ...
+
+    Model.add_method(lambda self: None, "added", idempotent=True)
+    methods = Model.bentoml_runnable_methods__
+    assert {name: method.idempotent for name, method in methods.items()} == {
+        "again": True,
+        "once": False,
+        "added": True,
+    }

@@ -88,6 +88,15 @@ def test_the_plan_is_told_in_one_line_for_each_kind_of_process() -> None:
     ]
 
 
+def test_the_memory_of_an_api_worker_is_what_was_measured_and_the_models_it_loads() -> None:
+    mib = 2**20
+    runners = [facts(model_bytes=20 * mib), facts(name="far", model_bytes=400 * mib)]
+    description = Described(service="s", apis=["/a"], runners=runners, resident_bytes=100 * mib)
+    specs = api_worker_specs(workers=2, cpus=2, development=False, environment={})
+    first = next(plan(development=False).lines(description, specs))
+    assert first == "2 API workers with 1 thread each, about 120 MiB each for /a"
+
+
 def test_a_service_without_apis_is_said_to_have_none() -> None:
     description = Described(service="s", apis=[], runners=[])
     specs = api_worker_specs(workers=1, cpus=1, development=True, environment={"BENTOML_NUM_THREAD": "8"})

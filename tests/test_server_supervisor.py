@@ -246,10 +246,11 @@ def test_a_service_that_is_not_there_is_refused_with_what_is(folder: Path) -> No
 # The end
 
 
+@pytest.mark.parametrize("path", ["/double_near", "/double_far"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_under_load_loses_no_request(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_under_load_loses_no_request(tmp_path: Path, number: signal.Signals, path: str) -> None:
     """T20."""
-    with light(tmp_path) as server, Load(server, "/double_far", b"[1, 2]") as load:
+    with light(tmp_path) as server, Load(server, path, b"[1, 2]") as load:
         load.until_answered(100)
         server.signal(number)
         # A second one at once, as wrappers send it, changes nothing.

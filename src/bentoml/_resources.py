@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["cpu_count", "gpu_count", "oom_kills", "whole_cpus"]
+__all__ = ["cpu_count", "gpu_count", "oom_kills", "resident_bytes", "whole_cpus"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -55,6 +55,12 @@ def oom_kills(cgroup: Path = _CGROUP) -> int:
         if name == "oom_kill":
             return int(count)
     return 0
+
+
+def resident_bytes(statm: Path = Path("/proc/self/statm")) -> int:
+    """The memory that this process holds now, pages shared with others included; 0 where the kernel does not say."""
+    fields = _read(statm).split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
 
 
 def _read(path: Path) -> str:

@@ -44,10 +44,11 @@ class LoadedConfig:
     __slots__ = ("_raw_runners", "config", "named_runners", "origins", "tree")
 
     def __init__(self, tree: Mapping[str, Any], origins: dict[str, str]) -> None:
+        tree = check.without_idle_keys(tree)
         shared, named = check.split_runners(tree.get("runners") or {}, RunnerConfig.__struct_fields__)
         self.config = check.convert({**tree, "runners": shared}, Config, origins, prefix="")
         self.origins = origins
-        self.tree = dict(tree)
+        self.tree = tree
         self._raw_runners = shared
         self.named_runners = named
         for name in named:

@@ -11,17 +11,24 @@ import msgspec
 
 from bentoml.exceptions import BentoMLConfigException
 
-__all__ = ["convert", "split_runners"]
+__all__ = ["convert", "split_runners", "without_idle_keys"]
 
 logger = logging.getLogger("bentoml")
 
 T = TypeVar("T")
 
-#: Keys of BentoML that configure a part which this design does not have: accepted and said once.
+_NO_PROBES = "/readyz looks at the runners whenever it is asked, and waits for nothing"
+_NO_RUNNER_LOG = "the calls of runners are counted in the metrics and not logged one by one"
+
+#: Keys of BentoML that configure a part which this design does not have: accepted and said once. `*`: any runner.
 WITHOUT_EFFECT = {
     "api_server.grpc": "there is no gRPC server yet",
     "api_server.max_runner_connections": "the calls of one worker share one connection to each worker of a runner",
+    "api_server.runner_probe.period": _NO_PROBES,
+    "api_server.runner_probe.timeout": _NO_PROBES,
     "monitoring": "there is no monitoring of predictions yet",
+    "runners.*.logging": _NO_RUNNER_LOG,
+    "runners.logging": _NO_RUNNER_LOG,
     "tracing": "traces are not exported yet; the access log has their ids",
     "yatai": "there is no remote registry here",
 }
@@ -31,6 +38,16 @@ MISSING = {
     "api_server.http.cors": ("answers to browsers on other sites are not permitted yet", "let a proxy add the headers"),
     "api_server.ssl": ("this server does not speak TLS yet", "put a proxy that does in front of it"),
 }
+
+
+def without_idle_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree without the keys that have no effect; each that stands there is said in a warning."""
+    remaining: Any = dict(tree)
+    for dotted, reason in WITHOUT_EFFECT.items():
+        remaining, section = _without(remaining, dotted.split("."))
+        if section is not None:
+            logger.warning("the configuration key `%s` has no effect: %s", dotted, reason)
+    return dict(remaining)
 
 
 def split_runners(section: Any, known: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -59,10 +76,6 @@ def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str)
         BentoMLConfigException: a key is unknown (with a suggestion) or a value is wrong; names key and origin.
     """
     if not prefix:
-        for dotted, reason in WITHOUT_EFFECT.items():
-            tree, section = _without(tree, dotted.split("."))
-            if section is not None:
-                logger.warning("the configuration key `%s` has no effect: %s", dotted, reason)
         for dotted, (reason, hint) in MISSING.items():
             tree, section = _without(tree, dotted.split("."))
             if _is_on(section):
@@ -113,6 +126,10 @@ def _is_struct(candidate: Any) -> bool:
 def _without(tree: Any, path: list[str]) -> tuple[Any, Any]:
     """The tree without what stands at `path`, and what stood there; None where nothing does."""
     first, *rest = path
+    if first == "*" and isinstance(tree, Mapping):
+        found = {key: _without(value, rest) for key, value in tree.items()}
+        removed = next((below for _, below in found.values() if below is not None), None)
+        return {key: above for key, (above, _) in found.items()}, removed
     if not isinstance(tree, Mapping) or first not in tree:
         return tree, None
     remaining = {key: value for key, value in tree.items() if key != first}

@@ -117,8 +117,6 @@ class RunnerProbe(Section, frozen=True):
     """How the server finds out whether its runners are ready."""
 
     enabled: Annotated[bool, Meta(description="/readyz answers 503 while a runner is not ready.")] = True
-    timeout: Annotated[PositiveSeconds, Meta(description="Seconds to wait for a runner's answer.")] = 1.0
-    period: Annotated[PositiveSeconds, Meta(description="Seconds between two probes.")] = 10.0
 
 
 class ApiServer(Section, frozen=True):
@@ -170,9 +168,12 @@ class Batching(Section, frozen=True):
 class RunnerTraffic(Section, frozen=True):
     """How much and how long one runner may be asked."""
 
-    timeout: Annotated[PositiveSeconds, Meta(description="Seconds that one call of a runner may take.")] = 900.0
+    timeout: Annotated[
+        PositiveSeconds, Meta(description="Seconds that one call of a runner may take; more is a 504.")
+    ] = 900.0
     max_concurrency: Annotated[
-        PositiveInt | None, Meta(description="Calls of one runner in flight in one process.")
+        PositiveInt | None,
+        Meta(description="Calls of one runner in flight in one API worker; more are refused with 503."),
     ] = None
 
 
@@ -193,7 +194,6 @@ class RunnerConfig(Section, frozen=True):
     ] = 1.0
     traffic: RunnerTraffic = msgspec.field(default_factory=RunnerTraffic)
     metrics: RunnerMetrics = msgspec.field(default_factory=RunnerMetrics)
-    logging: Logging = msgspec.field(default_factory=Logging)
 
 
 class Models(Section, frozen=True):

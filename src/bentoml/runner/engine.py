@@ -18,21 +18,21 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 from bentoml._context import ModelTiming, model_timings
-from bentoml.exceptions import BentoMLException, ServiceUnavailable, StateException
+from bentoml.exceptions import BentoMLException, StateException
 from bentoml.runner import streaming
 from bentoml.runner.execution import Failure, deliverable, run_batch
 from bentoml.runner.joining import measure
-from bentoml.runner.method_queue import Call, MethodPlan, MethodQueue
+from bentoml.runner.method_queue import Call, MethodPlan, MethodQueue, Outcome
 from bentoml.runner.observing import Observer, Reporter
 from bentoml.runner.pump import Pump
 from bentoml.runner.runnable import Runnable
 from bentoml.runner.slot import Slot
+from bentoml.runner.turns import Turns, overdue, run_to_completion
 
 __all__ = ["Engine"]
 
 _Args: TypeAlias = tuple[Any, ...]
 _Kwargs: TypeAlias = dict[str, Any]
-_Future: TypeAlias = "asyncio.Future[Any] | concurrent.futures.Future[Any]"
 
 
 class Engine:
@@ -69,7 +69,7 @@ class Engine:
         self._pump: Pump | None = None
         self._reporter: Reporter | None = None
         self._loop_thread = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Turns(name, clock)
         self._closed = False
 
     def load(self) -> None:
@@ -106,13 +106,18 @@ class Engine:
         """Whether the method runs on an event loop: a coroutine function or an asynchronous generator."""
         return method in self._coroutines
 
+    def takes_turns(self, method: str) -> bool:
+        """Whether its calls run at one time: a coroutine function that is not batched."""
+        return method in self._coroutines and not self.queues[method].plan.batching
+
     # -- serving -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Serve `submit` on the running event loop."""
         loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._reporter = Reporter(self._observer, loop)
+        self._reporter = reporter = Reporter(self._observer, loop)
+        self._tasks.on_refused = lambda method: reporter.refused(method, "queue")
         self._pump = Pump(
             self.name,
             list(self.queues.values()),
@@ -130,8 +135,7 @@ class Engine:
         pump, self._pump, self._closed = self._pump, None, True
         if pump is not None:
             await pump.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.ended()
 
     @property
     def pump(self) -> Pump:
@@ -144,8 +148,11 @@ class Engine:
             raise StateException(f"the runner {self.name!r} is not running")
         return self._pump
 
-    def submit(self, method: str, args: _Args, kwargs: _Kwargs) -> asyncio.Future[Any]:
+    def submit(self, method: str, args: _Args, kwargs: _Kwargs, *, waited_s: float = 0.0) -> asyncio.Future[Any]:
         """Queue a call on the event loop that `start` was called on; cancelling the future withdraws it.
+
+        Args:
+            waited_s: seconds that it has waited elsewhere, which count against its deadline.
 
         Raises:
             StateException: the engine is not started.
@@ -154,29 +161,30 @@ class Engine:
         """
         pump = self._pump or self.pump
         queue = self.queues[method]
-        if method in self._coroutines and not queue.plan.batching:
-            return self._submit_task(pump, queue, args, kwargs)
+        if self.takes_turns(method):
+            return self._tasks.begin(queue.plan, self.run_coroutine(method, args, kwargs), waited_s)
         future: asyncio.Future[Any] = pump.loop.create_future()
-        pump.push(queue, self._call(queue, args, kwargs, future))
+        pump.push(queue, self._call(queue, args, kwargs, future, waited_s))
         return future
 
-    def _call(self, queue: MethodQueue, args: _Args, kwargs: _Kwargs, future: _Future) -> Call:
+    def enqueue(self, method: str, args: _Args, kwargs: _Kwargs, outcome: Outcome, waited_s: float) -> None:
+        """`submit` with an outcome of the caller's own, for methods whose calls do not take turns."""
+        self.pump.push(self.queues[method], self._call(self.queues[method], args, kwargs, outcome, waited_s))
+
+    def fail_overdue(self, timeout_s: float) -> None:
+        """Fail the calls that were made longer ago; the model ends what it is at work on all the same."""
+        since = self._clock() - timeout_s
+        calls = [call for queue in self.queues.values() for call in queue.calls()]
+        for call in [*calls, *(self._pump.running if self._pump is not None else ())]:
+            if call.enqueued_at <= since:
+                call.fail(overdue(self.name, timeout_s))
+        self._tasks.fail_overdue(since, timeout_s)
+
+    def _call(self, queue: MethodQueue, args: _Args, kwargs: _Kwargs, future: Outcome, waited_s: float = 0.0) -> Call:
         plan = queue.plan
         rows, key = measure(args, kwargs, plan.signature.batch_dim[0]) if plan.batching else (1, None)
-        now = self._clock()
+        now = self._clock() - waited_s
         return Call(args, kwargs, rows, key, now, now + plan.max_latency_s, future, model_timings.get())
-
-    def _submit_task(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> asyncio.Future[Any]:
-        """Coroutines that are not batched need neither queue nor slot: they take turns by themselves."""
-        plan = queue.plan
-        if len(self._tasks) >= plan.max_queue_rows:
-            if self._reporter is not None:
-                self._reporter.refused(plan.name, "queue")
-            raise ServiceUnavailable(f"{len(self._tasks)} calls of {self.name!r} are running, no more may")
-        task = pump.loop.create_task(self.run_coroutine(plan.name, args, kwargs))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     def run_coroutine(self, method: str, args: _Args, kwargs: _Kwargs) -> Coroutine[Any, Any, Any]:
         """A coroutine that calls a coroutine method, for any event loop."""
@@ -209,7 +217,7 @@ class Engine:
         """`submit` for other threads than that of the event loop; a refusal is raised by the future."""
         pump = self.pump
         queue = self.queues[method]
-        if method in self._coroutines and not queue.plan.batching:
+        if self.takes_turns(method):
             return asyncio.run_coroutine_threadsafe(self._submitted(method, args, kwargs), pump.loop)
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         pump.push_from_thread(queue, self._call(queue, args, kwargs, future))
@@ -232,7 +240,7 @@ class Engine:
         on_loop = pump is not None and threading.get_ident() == self._loop_thread
         if method in self._coroutines:
             if pump is None or on_loop:
-                return self._run_to_completion(method, args, kwargs)
+                return run_to_completion(self._function(method), f"{self.name}.{method}", args, kwargs)
             return self.submit_from_thread(method, args, kwargs).result()
         function = self._function(method)
         if plan.batching:
@@ -256,11 +264,12 @@ class Engine:
 
     def _call_joined(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> Any:
         plan = queue.plan
-        call = self._call(queue, args, kwargs, concurrent.futures.Future())
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        call = self._call(queue, args, kwargs, future)
         idle = plan.policy.patience_s <= 0 and not any(self.queues.values())
         if not (idle and self._slot.acquire_now()):
             pump.push_from_thread(queue, call)
-            return call.future.result()
+            return future.result()
         # Nothing waits and the model is free: the way over the event loop would take longer than most models do.
         started = time.perf_counter()
         try:
@@ -272,16 +281,6 @@ class Engine:
         if type(outcome) is Failure:
             raise outcome.error
         return outcome
-
-    def _run_to_completion(self, method: str, args: _Args, kwargs: _Kwargs) -> Any:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(self._function(method)(*args, **kwargs))
-        raise StateException(
-            f"{self.name}.{method}.run() would block the event loop for ever: the method is asynchronous. "
-            f"Use `await {self.name}.{method}.async_run(...)`"
-        )
 
     def _ran_alone(self, method: str, rows: int, queue_s: float, compute_s: float) -> None:
         timings = model_timings.get()

@@ -90,12 +90,18 @@ class FramePeer:
         """Send one frame; returns at once."""
         if self._closed:
             return
-        parts = [memoryview(part).cast("B") for part in wire.frame(tree, buffers)]
-        size = sum(map(len, parts))
-        fd = _memory_file(parts, size) if size > MEMORY_FILE_BYTES else None
-        if fd is not None:
-            parts = [memoryview(_FILE_HEAD.pack(_FILE_MAGIC, size))]
-        self._outgoing.append((parts, fd))
+        parts = wire.frame(tree, buffers)
+        size = sum([part.nbytes if type(part) is not bytes else len(part) for part in parts])
+        fd = None
+        if size <= MEMORY_FILE_BYTES:
+            # Hundreds of small parts: gathering them here takes less than describing them to the kernel.
+            views = [memoryview(b"".join(parts))]
+        else:
+            views = [memoryview(part).cast("B") for part in parts]
+            fd = _memory_file(views, size)
+            if fd is not None:
+                views = [memoryview(_FILE_HEAD.pack(_FILE_MAGIC, size))]
+        self._outgoing.append((views, fd))
         if not self._writing:
             self._write()
 

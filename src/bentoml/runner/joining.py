@@ -14,7 +14,7 @@ from typing import Any
 from bentoml.exceptions import BentoMLException, InvalidArgument
 from bentoml.runner.joiners import joiner_of
 
-__all__ = ["join_results", "joined", "measure", "split_result", "split_rows"]
+__all__ = ["count_rows", "join_results", "joined", "measure", "split_result", "split_rows"]
 
 #: Types whose equal values are the same value; of floats that holds for their representations.
 _BY_VALUE = frozenset({bool, bytes, int, str, type(None)})
@@ -69,6 +69,20 @@ def measure(args: tuple[Any, ...], kwargs: dict[str, Any], axis: int) -> tuple[i
     if not found or None in keys:
         return (1 if found is None else found), None
     return found, (len(args), tuple(sorted(kwargs)), tuple(keys))
+
+
+def count_rows(args: tuple[Any, ...], kwargs: dict[str, Any], axis: int) -> int:
+    """A call's rows, by its first argument that has any; whether the others agree is for `measure`.
+
+    Raises:
+        InvalidArgument: that argument has none along `axis`.
+    """
+    for value in (*args, *kwargs.values()) if kwargs else args:  # no tuple is made for the most common call
+        joiner = joiner_of(value)
+        rows = None if joiner is None else joiner.rows(value, axis)
+        if rows is not None:
+            return rows
+    return 1
 
 
 def joined(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import math
 from collections import deque
 from collections.abc import Hashable, Iterator
 from heapq import heappop, heappush, heapreplace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -18,7 +17,7 @@ from bentoml.exceptions import ServiceUnavailable
 from bentoml.runner.batching import CostModel, Policy, admit
 from bentoml.types import ModelSignature
 
-__all__ = ["Call", "Lane", "MethodPlan", "MethodQueue"]
+__all__ = ["Call", "Lane", "MethodPlan", "MethodQueue", "Outcome"]
 
 
 class MethodPlan(NamedTuple):
@@ -29,6 +28,8 @@ class MethodPlan(NamedTuple):
         policy: rows in a batch, patience.
         max_latency_s: a call's deadline, counted from its arrival; infinite without batching.
         max_queue_rows: rows that may wait.
+        idempotent: whether a call may be made again when nobody knows if it was made.
+        takes_turns: a coroutine function that is not batched: its calls run at one time and wait for no other.
     """
 
     name: str
@@ -37,6 +38,21 @@ class MethodPlan(NamedTuple):
     policy: Policy
     max_latency_s: float = math.inf
     max_queue_rows: int = 10_000
+    idempotent: bool = False
+    takes_turns: bool = False
+
+
+class Outcome(Protocol):
+    """Where the result of a call goes: a future of either kind, or whatever acts like one."""
+
+    def done(self) -> bool:
+        """Whether there is a result already, or nobody to hear of it."""
+
+    def set_result(self, result: Any, /) -> Any:
+        """The call has returned."""
+
+    def set_exception(self, exception: Any, /) -> Any:
+        """The call has raised."""
 
 
 class Call(msgspec.Struct, eq=False):
@@ -54,7 +70,7 @@ class Call(msgspec.Struct, eq=False):
     key: Hashable | None
     enqueued_at: float
     deadline: float
-    future: asyncio.Future[Any] | concurrent.futures.Future[Any]
+    future: Outcome
     timings: list[ModelTiming] | None
 
     @property
@@ -239,9 +255,13 @@ class MethodQueue:
         self.rows -= sum([call.rows or 1 for call in taken])
         return [call for call in taken if not call.future.done()]
 
+    def calls(self) -> list[Call]:
+        """All that wait."""
+        return [call for lane in self._lanes.values() for call in lane]
+
     def drain(self) -> list[Call]:
         """Remove every call."""
-        calls = [call for lane in self._lanes.values() for call in lane]
+        calls = self.calls()
         self._lanes, self._by_age, self.rows = {}, [], 0
         return calls
 

@@ -82,7 +82,8 @@ class Pump:
         self._scheduled = False
         self._held = False
         self._closed = False
-        self._running = False
+        #: The calls that the model is at work on.
+        self.running: Sequence[Call] = ()
         self._busy_until = -math.inf
         self._alarm = Alarm(self._on_alarm, loop=loop, clock=clock, context=self._context)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,7 +163,7 @@ class Pump:
         elif self._held:
             self._slot.stand_down()
             self._alarm.set(self._next_deadline())
-        elif self._running or not self._slot.try_acquire():
+        elif self.running or not self._slot.try_acquire():
             self._alarm.set(self._next_deadline())
         else:
             now = self._clock()
@@ -198,7 +199,7 @@ class Pump:
         plan = queue.plan
         rows = sum([call.rows for call in calls])
         batch = _Batch(queue, calls, rows, reason, now)
-        self._running = True
+        self.running = calls
         if plan.name in self._coroutines:
             self.runs_on_loop = True
             self._busy_until = now + queue.cost(rows)
@@ -257,7 +258,7 @@ class Pump:
     # -- out -----------------------------------------------------------------------------------------------------------
 
     def _done(self, batch: _Batch, ran: Ran, compute_s: float) -> None:
-        self._running = False
+        self.running = ()
         self._busy_until = -math.inf
         queue, calls, rows = batch.queue, batch.calls, batch.rows
         method = queue.plan.name

@@ -16,12 +16,15 @@ __all__ = ["Runnable", "RunnableMethod"]
 class RunnableMethod:
     """A method that a runner offers: the function and its signature. Calling it on an instance calls the function."""
 
-    __slots__ = ("func", "name", "signature", "streaming")
+    __slots__ = ("func", "idempotent", "is_coroutine", "name", "signature", "streaming")
 
-    def __init__(self, func: Callable[..., Any], signature: ModelSignature) -> None:
+    def __init__(self, func: Callable[..., Any], signature: ModelSignature, *, idempotent: bool = False) -> None:
         self.func = func
         self.signature = signature
+        self.idempotent = idempotent
         self.name = getattr(func, "__name__", "")
+        bare = inspect.unwrap(func)
+        self.is_coroutine = inspect.iscoroutinefunction(bare) or inspect.isasyncgenfunction(bare)
         self.streaming = inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func)
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -64,6 +67,7 @@ def _method(
     batch_dim: int | tuple[int, int] = 0,
     input_spec: Any = None,
     output_spec: Any = None,
+    idempotent: bool = False,
 ) -> Callable[[Callable[..., Any]], RunnableMethod]: ...
 def _method(
     func: Callable[..., Any] | None = None,
@@ -73,6 +77,7 @@ def _method(
     batch_dim: int | tuple[int, int] = 0,
     input_spec: Any = None,
     output_spec: Any = None,
+    idempotent: bool = False,
 ) -> Any:
     """Offer a method to the runner; use it bare or with arguments.
 
@@ -81,6 +86,9 @@ def _method(
         batch_dim: the axis of inputs and outputs, or a pair (inputs, outputs).
         input_spec: reserved.
         output_spec: reserved.
+        idempotent: whether a call may be made twice: where the worker process that had it dies, it is sent once more,
+            to another worker or to the restarted one. Otherwise its caller gets a ServiceUnavailable (503) at once, as
+            nobody knows whether the call took effect.
     """
     if func is not None:
         return RunnableMethod(func, ModelSignature())
@@ -90,7 +98,7 @@ def _method(
         "input_spec": input_spec,
         "output_spec": output_spec,
     }
-    return lambda wrapped: RunnableMethod(wrapped, ModelSignature.of(wrapped.__name__, spec))
+    return lambda wrapped: RunnableMethod(wrapped, ModelSignature.of(wrapped.__name__, spec), idempotent=idempotent)
 
 
 def _add_method(
@@ -102,11 +110,12 @@ def _add_method(
     batch_dim: int | tuple[int, int] = 0,
     input_spec: Any = None,
     output_spec: Any = None,
+    idempotent: bool = False,
 ) -> None:
     """Offer a function as the method `name`; its first parameter is the instance.
 
     Args:
-        batchable, batch_dim, input_spec, output_spec: as for `Runnable.method`.
+        batchable, batch_dim, input_spec, output_spec, idempotent: as for `Runnable.method`.
     """
     spec = {
         "batchable": batchable,
@@ -114,7 +123,7 @@ def _add_method(
         "input_spec": input_spec,
         "output_spec": output_spec,
     }
-    offered = RunnableMethod(method, ModelSignature.of(name, spec))
+    offered = RunnableMethod(method, ModelSignature.of(name, spec), idempotent=idempotent)
     setattr(cls, name, offered)
     offered.__set_name__(cls, name)
 

@@ -157,6 +157,8 @@ class Runner:
                     policy=Policy(rows if joins else 1, batching.patience_ms / 1000 if joins else 0.0),
                     max_latency_s=latency_ms / 1000 if joins else math.inf,
                     max_queue_rows=batching.max_queue_rows,
+                    idempotent=handle.runnable_method.idempotent,
+                    takes_turns=handle.runnable_method.is_coroutine and not joins,
                 )
             )
         return plans

@@ -108,6 +108,35 @@ class EngineServer:
             client.close()
 
 
+class _Answer:
+    """Stands for the future of a call whose caller is in another process: no event loop need come round for it."""
+
+    __slots__ = ("_client", "_number", "_timings")
+
+    def __init__(self, client: _Client, number: int, timings: list[ModelTiming] | None) -> None:
+        self._client: _Client | None = client
+        self._number = number
+        self._timings = timings
+
+    def done(self) -> bool:
+        return self._client is None
+
+    def cancel(self) -> None:
+        self._client = None
+
+    def set_result(self, value: Any) -> None:
+        self._set(VALUE, value)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._set(FAILED, error)
+
+    def _set(self, outcome: int, value: Any) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.ended(self._number)
+            client.answer(self._number, outcome, value, self._timings)
+
+
 class _Client:
     """One API worker's connection."""
 
@@ -115,7 +144,7 @@ class _Client:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._on_gone = on_gone
-        self._running: dict[int, asyncio.Future[Any]] = {}
+        self._running: dict[int, asyncio.Future[Any] | _Answer] = {}
         self._answers: list[Any] = []
         self._buffers: list[Any] = []
         self._flush_scheduled = False
@@ -131,8 +160,8 @@ class _Client:
     def _on_frame(self, tree: Any, buffers: list[memoryview]) -> None:
         try:
             calls, withdrawn = tree
-            for number, method, args, kwargs, timed in calls:
-                self._begin(number, method, args, kwargs, buffers, timed)
+            for number, method, args, kwargs, waited_s, timed in calls:
+                self._begin(number, method, args, kwargs, buffers, waited_s, timed)
             for number in withdrawn:
                 future = self._running.pop(number, None)
                 if future is not None:
@@ -140,50 +169,62 @@ class _Client:
         except (TypeError, ValueError) as error:
             raise FrameError(f"a frame of calls is malformed: {error}") from error
 
-    def _begin(self, number: int, method: str, args: Any, kwargs: Any, buffers: list[memoryview], timed: bool) -> None:
+    def _begin(
+        self, number: int, method: str, args: Any, kwargs: Any, buffers: list[memoryview], waited_s: float, timed: bool
+    ) -> None:
         engine = self._engine
         timings: list[ModelTiming] | None = [] if timed else None
         try:
-            arguments = unpack(args, buffers, trusted=True)
-            keywords = unpack(kwargs, buffers, trusted=True)
+            arguments = tuple([unpack(each, buffers, trusted=True) for each in args])
+            keywords = {key: unpack(each, buffers, trusted=True) for key, each in kwargs.items()} if kwargs else {}
             if engine.is_streaming(method):
-                task = self._loop.create_task(self._stream(number, method, arguments, keywords))
-                self._running[number] = task
+                self._running[number] = self._loop.create_task(self._stream(number, method, arguments, keywords))
                 return
             noted = model_timings.set(timings)
             try:
-                future = engine.submit(method, arguments, keywords)
+                if engine.takes_turns(method):
+                    task = engine.submit(method, arguments, keywords, waited_s=waited_s)
+                    self._running[number] = task
+                    task.add_done_callback(lambda done: self._turn_ended(number, done, timings))
+                else:
+                    answer = self._running[number] = _Answer(self, number, timings)
+                    engine.enqueue(method, arguments, keywords, answer, waited_s)
             finally:
                 model_timings.reset(noted)
         except Exception as error:  # noqa: BLE001 - the border of a call: its caller gets whatever went wrong
-            self._answer(number, FAILED, error)
-            return
-        self._running[number] = future
-        future.add_done_callback(lambda done: self._ended(number, done, timings))
+            self._running.pop(number, None)
+            self.answer(number, FAILED, error)
 
-    def _ended(self, number: int, future: asyncio.Future[Any], timings: list[ModelTiming] | None) -> None:
-        if self._running.pop(number, None) is None or future.cancelled():
+    def ended(self, number: int) -> None:
+        """A call needs no more to be withdrawn."""
+        self._running.pop(number, None)
+
+    def _turn_ended(self, number: int, task: asyncio.Future[Any], timings: list[ModelTiming] | None) -> None:
+        if self._running.pop(number, None) is None:
             return
-        error = future.exception()
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if isinstance(error, asyncio.CancelledError):
+            error = ServiceUnavailable("the call was cancelled by the model")
         if error is not None:
-            self._answer(number, FAILED, error, timings)
+            self.answer(number, FAILED, error, timings)
         else:
-            self._answer(number, VALUE, future.result(), timings)
+            self.answer(number, VALUE, task.result(), timings)
 
     async def _stream(self, number: int, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
             async for item in self._engine.stream(method, args, kwargs):
-                self._answer(number, VALUE, item)
+                self.answer(number, VALUE, item)
                 # A generator that never waits must not keep the loop, and this very item, from everyone.
                 await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - the border of a call
-            self._answer(number, FAILED, error)
+            self.answer(number, FAILED, error)
         else:
-            self._answer(number, ENDED, None)
+            self.answer(number, ENDED, None)
         finally:
             self._running.pop(number, None)
 
-    def _answer(self, number: int, outcome: int, value: Any, timings: list[ModelTiming] | None = None) -> None:
+    def answer(self, number: int, outcome: int, value: Any, timings: list[ModelTiming] | None = None) -> None:
+        """Send an outcome with all others of this turn of the loop."""
         if outcome == FAILED:
             packed = packed_error(value, self._buffers)
         else:

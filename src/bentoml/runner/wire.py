@@ -9,7 +9,7 @@ Everything that is decoded is checked before memory is taken for it, whoever sen
 
 from __future__ import annotations
 
-import math
+import functools
 import re
 import struct
 from collections.abc import Sequence
@@ -34,7 +34,9 @@ MAX_TREE_BYTES = 256 * 1024 * 1024
 #: All buffers of one frame together.
 MAX_FRAME_BYTES = 8 * 1024**3
 #: Arrays begin at multiples of this, so that the receiver can use them where they lie.
-ALIGNMENT_BYTES = 64
+#: Memory from the allocator is no better aligned.
+ALIGNMENT_BYTES = 16
+_PADDING = bytes(ALIGNMENT_BYTES)
 
 #: More axes than any NumPy has: longer shapes are not even multiplied.
 MAX_AXES = 64
@@ -43,8 +45,12 @@ MAX_AXES = 64
 _DTYPE_KINDS = frozenset("biufcSUmM")
 _DTYPE = re.compile(r"[<>|=]?[biufcSUmM?][0-9]{0,9}(\[[0-9]{0,4}[a-zA-Zμ]{1,2}\])?")
 
-_PLAIN, _ARRAY, _LIST, _TUPLE, _DICT, _PICKLE, _SCALAR = range(7)
-_SCALARS = (bool, float, str, bytes, type(None))
+#: Nested deeper, a value goes as a pickle: what one side encodes the other must be able to decode.
+MAX_DEPTH = 32
+
+#: The first item of a list in a tree; whatever is no list there is a plain value that stands for itself.
+_ARRAY, _LIST, _TUPLE, _DICT, _PICKLE, _SCALAR = range(1, 7)
+_SCALARS = frozenset({bool, float, bytes, type(None)})
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
@@ -54,30 +60,51 @@ class FrameError(BentoMLException):
     """Bytes that are no frame, or a frame that asks for more than it may."""
 
 
-def pack(value: Any, buffers: list[Any]) -> list[Any]:
+def pack(value: Any, buffers: list[Any], depth: int = 0) -> Any:
     """The value as a tree of plain values; its arrays are appended to `buffers` uncopied."""
     kind = type(value)
-    if kind in _SCALARS or (kind is int and -(2**63) <= value < 2**63):
-        return [_PLAIN, value]
-    if kind is list:
-        return [_LIST, [pack(item, buffers) for item in value]]
-    if kind is tuple:
-        return [_TUPLE, [pack(item, buffers) for item in value]]
-    if kind is dict and all(type(key) is str for key in value):
-        return [_DICT, {key: pack(item, buffers) for key, item in value.items()}]
+    if kind in _SCALARS or (kind is int and -(2**63) <= value < 2**63) or (kind is str and _has_utf8(value)):
+        return value
     numpy = loaded("numpy")
     if numpy is not None:
-        if kind is numpy.ndarray and value.dtype.kind in _DTYPE_KINDS:
-            array = numpy.ascontiguousarray(value)
-            buffers.append(array.reshape(-1).view(numpy.uint8).data if array.size else b"")
-            return [_ARRAY, value.dtype.str, list(value.shape), len(buffers) - 1]
-        if isinstance(value, numpy.generic) and value.dtype.kind in _DTYPE_KINDS:
-            return [_SCALAR, *pack(numpy.asarray(value), buffers)[1:]]
+        if kind is numpy.ndarray:
+            if value.dtype.kind in _DTYPE_KINDS and value.dtype.itemsize:
+                return _packed_array(_ARRAY, value, buffers)
+        elif isinstance(value, numpy.generic) and value.dtype.kind in _DTYPE_KINDS and value.dtype.itemsize:
+            return _packed_array(_SCALAR, numpy.asarray(value), buffers)
+    if depth < MAX_DEPTH:
+        if kind is list or kind is tuple:
+            return [_LIST if kind is list else _TUPLE, [pack(item, buffers, depth + 1) for item in value]]
+        if kind is dict and all(type(key) is str and _has_utf8(key) for key in value):
+            return [_DICT, {key: pack(item, buffers, depth + 1) for key, item in value.items()}]
     pickled, out_of_band = dumps_oob(value)
     first = len(buffers)
     buffers.append(pickled)
     buffers.extend(out_of_band)
     return [_PICKLE, first, len(out_of_band)]
+
+
+def _has_utf8(text: str) -> bool:
+    """Whether it can be encoded: half a surrogate pair cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _packed_array(tag: int, array: Any, buffers: list[Any]) -> list[Any]:
+    dtype, shape = array.dtype, array.shape
+    if not array.size:
+        buffers.append(b"")
+    else:
+        if not array.flags.c_contiguous:
+            array = array.copy("C")
+        # Times have no buffer of their own in Python.
+        buffers.append(array.reshape(-1).view("u1") if dtype.kind in "mM" else array)
+    return [tag, dtype.str, shape, len(buffers) - 1]
 
 
 def unpack(tree: Any, buffers: Sequence[memoryview], *, trusted: bool) -> Any:
@@ -98,9 +125,11 @@ def unpack(tree: Any, buffers: Sequence[memoryview], *, trusted: bool) -> Any:
 
 
 def _unpack(tree: Any, buffers: Sequence[memoryview], trusted: bool) -> Any:
+    if type(tree) is not list:
+        if type(tree) is dict:
+            raise FrameError("a map stands where a value was expected")
+        return tree
     kind = tree[0]
-    if kind == _PLAIN:
-        return tree[1]
     if kind == _ARRAY:
         return _array(tree[1], tree[2], _buffer(buffers, tree[3]))
     if kind == _LIST:
@@ -127,15 +156,28 @@ def _buffer(buffers: Sequence[memoryview], index: Any) -> memoryview:
 
 
 def _array(dtype_text: Any, shape: Any, buffer: memoryview) -> Any:
-    if not isinstance(dtype_text, str) or not _DTYPE.fullmatch(dtype_text):
-        raise FrameError(f"the dtype {dtype_text!r} cannot be sent")
-    if len(shape) > MAX_AXES or not all(type(size) is int and size >= 0 for size in shape):
+    dtype = _dtype(dtype_text)
+    if len(shape) > MAX_AXES:
         raise FrameError("a shape is a list of at most 64 sizes")
-    numpy = require("numpy", what="this service")
-    dtype = numpy.dtype(dtype_text)
-    if math.prod(shape) * dtype.itemsize != len(buffer):
+    size = dtype.itemsize
+    for length in shape:
+        if type(length) is not int or length < 0:
+            raise FrameError("a shape is a list of at most 64 sizes")
+        size *= length
+    if size != len(buffer):
         raise FrameError(f"{len(buffer)} bytes are not an array of dtype {dtype_text} and shape {shape}")
-    return numpy.frombuffer(buffer, dtype=dtype).reshape(shape)
+    numpy = loaded("numpy") or require("numpy", what="this service")
+    return numpy.ndarray(shape, dtype, buffer)
+
+
+@functools.lru_cache(256)
+def _dtype(text: Any) -> Any:
+    if not isinstance(text, str) or not _DTYPE.fullmatch(text):
+        raise FrameError(f"the dtype {text!r} cannot be sent")
+    dtype = require("numpy", what="this service").dtype(text)
+    if not dtype.itemsize:
+        raise FrameError(f"items of the dtype {text!r} have no bytes")
+    return dtype
 
 
 def frame(tree: Any, buffers: Sequence[Any]) -> list[Any]:
@@ -147,7 +189,7 @@ def frame(tree: Any, buffers: Sequence[Any]) -> list[Any]:
     if len(buffers) > MAX_BUFFERS:
         raise FrameError(f"a frame may have {MAX_BUFFERS} buffers, this one has {len(buffers)}")
     body = _encoder.encode(tree)
-    lengths = [len(memoryview(buffer).cast("B")) for buffer in buffers]
+    lengths = [len(buffer) if type(buffer) is bytes else buffer.nbytes for buffer in buffers]
     head = HEAD.pack(MAGIC, VERSION, len(buffers), len(body)) + struct.pack(f"<{len(lengths)}Q", *lengths)
     position = len(head) + len(body)
     if len(body) > MAX_TREE_BYTES or position + sum(lengths) > MAX_FRAME_BYTES:
@@ -156,7 +198,7 @@ def frame(tree: Any, buffers: Sequence[Any]) -> list[Any]:
     for buffer, length in zip(buffers, lengths, strict=True):
         padding = -position % ALIGNMENT_BYTES
         if padding:
-            parts.append(bytes(padding))
+            parts.append(_PADDING[:padding])
         parts.append(buffer)
         position += padding + length
     return parts

@@ -6,7 +6,7 @@ import inspect
 import math
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bentoml._context import Context
@@ -14,6 +14,7 @@ from bentoml._http import Request
 from bentoml.config import LoadedConfig
 from bentoml.runner.placements import Placement
 from bentoml.runner.placements.in_process import InProcess
+from bentoml.runner.placements.limited import Limited
 from bentoml.runner.placements.worker_process import WorkerProcess
 from bentoml.runner.runner import Runner
 from bentoml.server.access_log import AccessLogWriter
@@ -52,21 +53,29 @@ class ApiWorker(Worker):
     async def begin(self, go: Go) -> Callable[[], None]:
         for runner in self.service.runners:
             paths = go.sockets.get(runner.name)
-            placement = WorkerProcess(runner.name, paths) if paths else self._in_process(runner)
+            placement = self._worker_process(runner, paths) if paths else self._in_process(runner)
+            limit = self.loaded.runner(runner.name).traffic.max_concurrency
+            if limit is not None:
+                placement = Limited(placement, runner.name, limit)
             await placement.start()
             runner.attach(placement)
             self._placements.append(placement)
         await _run_hooks(self.service.startup_hooks, self._app)
         return self._listener.start
 
+    def _worker_process(self, runner: Runner, paths: Sequence[str]) -> Placement:
+        settings = self.loaded.runner(runner.name)
+        return WorkerProcess(runner.name, paths, runner.plans(settings), timeout_s=settings.traffic.timeout)
+
     def _in_process(self, runner: Runner) -> Placement:
         settings = self.loaded.runner(runner.name)
+        timeout_s = settings.traffic.timeout
         if not settings.metrics.enabled:
-            return InProcess(runner.engine(settings))
-        observer = RunnerMetrics(self.service, runner, settings, worker_index=self.start.index)
+            return InProcess(runner.engine(settings), timeout_s=timeout_s)
+        observer = RunnerMetrics(self.service, runner, self.loaded, worker_index=self.start.index)
         engine = runner.engine(settings, observer)
         observer.watch(engine)
-        return InProcess(engine)
+        return InProcess(engine, timeout_s=timeout_s)
 
     def _why_not_ready(self) -> str | None:
         if self.stopping.is_set():

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from bentoml._process import ProcessSpec
-from bentoml.server.control import Channel, Described, Failed, FromWorker, Go, Ready, Start, Stop
+from bentoml.server.control import Channel, Deploy, Deployed, Described, Failed, FromWorker, Go, Ready, Start, Stop
 
 __all__ = ["Child"]
 
@@ -67,6 +67,12 @@ class Child:
         message = await self._receive()
         return message if isinstance(message, Described) else None
 
+    async def deploy(self) -> bool:
+        """Let it run the deployment hooks; False if it ended or failed before they were done."""
+        assert self._channel is not None
+        self._channel.send(Deploy())
+        return isinstance(await self._receive(), Deployed)
+
     async def become_ready(self, go: Go) -> bool:
         """Let it load its models and take requests; False if it ended or failed before."""
         assert self._channel is not None
@@ -76,9 +82,9 @@ class Child:
             self.ready_at = time.monotonic()
         return ready
 
-    async def _receive(self) -> Described | Ready | Failed | None:
+    async def _receive(self) -> FromWorker | None:
         assert self._channel is not None
-        message: Described | Ready | Failed | None = await self._channel.receive()
+        message: FromWorker | None = await self._channel.receive()
         if isinstance(message, Failed):
             self.failed = message
         return message

@@ -155,6 +155,7 @@ class Connection(asyncio.Protocol):
         self._ended = True
         if self._task is not None:
             self._task.cancel()
+            self._task = None  # never again: it may have to wait for a thread that it cannot stop
         if isinstance(self._result, Coroutine):  # would complain that nobody awaited it
             self._result.close()
             self._result = None
@@ -238,8 +239,7 @@ class Connection(asyncio.Protocol):
         elif not self._ended:
             self._streaming = True
             await self._stream(response, response.body)
-            self._streaming = False
-        self._answering, self._task = False, None
+        self._answering, self._streaming, self._task = False, False, None
         self._advance()
 
     def _answer_late(self) -> None:

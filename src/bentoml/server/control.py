@@ -11,6 +11,8 @@ import msgspec
 __all__ = [
     "FAILED_TO_START",
     "Channel",
+    "Deploy",
+    "Deployed",
     "Described",
     "Failed",
     "FromWorker",
@@ -46,6 +48,10 @@ class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     metrics_dir: str
     log_level: int
     runner: str = ""
+
+
+class Deploy(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """To the one worker that runs the deployment hooks of its service, before any worker loads a model."""
 
 
 class Go(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -86,11 +92,22 @@ class RunnerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Described(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """A worker has imported the service."""
+    """A worker has imported the service.
+
+    Attributes:
+        resident_bytes: the memory that it takes now, before it loads any model; 0: not measured.
+        has_deployment_hooks: whether one worker must be told to `Deploy`.
+    """
 
     service: str
     apis: list[str]
     runners: list[RunnerFacts]
+    resident_bytes: int = 0
+    has_deployment_hooks: bool = False
+
+
+class Deployed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """A worker has run the deployment hooks."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -106,8 +123,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     details: str = ""
 
 
-ToWorker = Start | Go | Stop
-FromWorker = Described | Ready | Failed
+ToWorker = Start | Deploy | Go | Stop
+FromWorker = Described | Deployed | Ready | Failed
 
 
 class Channel:

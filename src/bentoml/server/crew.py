@@ -76,6 +76,11 @@ class Crew:
         children = [self._children.get(spec.name) for spec in specs]
         return all(child is not None and child.ready_at is not None for child in children)
 
+    @property
+    def failed(self) -> bool:
+        """Whether one of them has said that it cannot start."""
+        return any(child.failed is not None for child in self._children.values())
+
     async def _keep_alive(self, spec: ProcessSpec) -> None:
         lives: list[Life] = []
         while not self._stopping.is_set():

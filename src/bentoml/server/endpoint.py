@@ -81,7 +81,19 @@ def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> 
     return handle
 
 
-def _in_thread(threads: Executor, function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
-    """Run a plain function in a thread, in the context of the request, so that context variables reach it."""
-    run = contextvars.copy_context().run
-    return asyncio.get_running_loop().run_in_executor(threads, run, function, *arguments)
+async def _in_thread(threads: Executor, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a plain function in a thread, in the context of the request, so that context variables reach it.
+
+    Cancelled, it drops a function that has not begun; for one that runs it waits, as nothing can stop it: until then
+    the request counts as being in flight.
+    """
+    work = threads.submit(contextvars.copy_context().run, function, *arguments)
+    try:
+        return await asyncio.wrap_future(work)
+    except asyncio.CancelledError:
+        if not work.cancel():
+            # Only a second cancellation, when the loop itself ends, leaves the thread to itself.
+            ended = asyncio.wrap_future(work)
+            await asyncio.wait([ended])
+            ended.exception()  # nobody else will look at it, which asyncio would complain about
+        raise

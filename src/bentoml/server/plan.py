@@ -38,7 +38,10 @@ class Plan(NamedTuple):
         """The plan for a human, one line for each kind of process."""
         count = len(api_specs)
         routes = ", ".join(description.apis) or "no API"
-        yield f"{count} API worker{'s' if count > 1 else ''} with {_threads(api_specs[0])} for {routes}"
+        yield (
+            f"{count} API worker{'s' if count > 1 else ''} with {_threads(api_specs[0])}{self._memory(description)}"
+            f" for {routes}"
+        )
         for facts in description.runners:
             choice = self.choices[facts.name]
             what = ", ".join(facts.models) or facts.runnable
@@ -50,6 +53,14 @@ class Plan(NamedTuple):
                 else "in each API worker"
             )
             yield f"runner {facts.name} ({what}{size}): {where} ({choice.reason})"
+
+    def _memory(self, description: Described) -> str:
+        """What one API worker will take: as measured after import, and the models that it loads itself."""
+        if not description.resident_bytes:
+            return ""
+        own = [facts for facts in description.runners if self.choices[facts.name].placement == "in_process"]
+        expected = description.resident_bytes + sum(facts.model_bytes for facts in own)
+        return f", about {expected / 2**20:.0f} MiB each"
 
 
 def _threads(spec: ProcessSpec) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bentoml import _metrics
 from bentoml._metrics.children import Counter, Histogram
-from bentoml.config import RunnerConfig
+from bentoml.config import LoadedConfig
 from bentoml.runner.batching import Reason
 from bentoml.runner.engine import Engine
 from bentoml.runner.method_queue import MethodQueue
@@ -30,7 +30,7 @@ class RunnerMetrics:
         self,
         service: Service,
         runner: Runner,
-        config: RunnerConfig,
+        loaded: LoadedConfig,
         *,
         worker_index: int,
         registry: _metrics.Registry = _metrics.DEFAULT,
@@ -38,9 +38,11 @@ class RunnerMetrics:
         version = service.tag.version if service.tag is not None else None
         place = (runner.name, worker_index, version or "not available", service.name)
         labels = ("runner_name", "worker_index", "service_version", "service_name", "method_name")
-        namespace = config.metrics.namespace
-        largest = max(plan.policy.max_batch_rows for plan in runner.plans(config))
-        sizes = _metrics.exponential_buckets(1, 2, largest)
+        plans = runner.plans(loaded.runner(runner.name))
+        namespace = loaded.runner(runner.name).metrics.namespace
+        # Of all runners together: they share the histogram, which has one set of bounds.
+        every = [plan for each in service.runners for plan in each.plans(loaded.runner(each.name))]
+        sizes = _metrics.exponential_buckets(1, 2, max(plan.policy.max_batch_rows for plan in every))
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> _metrics.Family[Histogram]:
             return registry.histogram(name, text, labels, namespace=namespace, buckets=buckets)
@@ -67,7 +69,7 @@ class RunnerMetrics:
                 queue.labels(*place, plan.name),
                 compute.labels(*place, plan.name),
             )
-            for plan in runner.plans(config)
+            for plan in plans
         }
         self._left_by: dict[tuple[str, str], Counter] = {}
 

@@ -25,7 +25,7 @@ class RunnerWorker(Worker):
         runner = next(runner for runner in service.runners if runner.name == start.runner)
         settings = loaded.runner(runner.name)
         if settings.metrics.enabled:
-            observer = RunnerMetrics(service, runner, settings, worker_index=start.index)
+            observer = RunnerMetrics(service, runner, loaded, worker_index=start.index)
             self._engine = runner.engine(settings, observer)
             observer.watch(self._engine)
         else:

@@ -92,6 +92,7 @@ class _Supervisor:
             environment=os.environ,
         )
         self.plan: Plan | None = None
+        self.planning = asyncio.Lock()
         self.runner_sockets: dict[str, socket.socket] = {}
         self.runners_ready = asyncio.Event()
         self.crew = Crew(
@@ -161,8 +162,12 @@ class _Supervisor:
                 if self.plan is not None and self.crew.ready(self.plan.runner_specs):
                     self.runners_ready.set()
             return
-        if self.plan is None:
-            self._start_runners(description)
+        async with self.planning:
+            if self.plan is None:
+                # First of all, as the models may be what the hooks fetch. If one failed the server is about to end.
+                if description.has_deployment_hooks and (self.crew.failed or not await child.deploy()):
+                    return
+                self._start_runners(description)
         await self.runners_ready.wait()
         sockets: dict[str, list[str]] = {}
         for spec in self.plan.runner_specs if self.plan is not None else ():

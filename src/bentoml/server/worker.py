@@ -2,16 +2,22 @@
 
 supervisor ── Start ──► import the service ── Described ──► supervisor ── Go ──► the worker's own part ── Ready ──►
 Stop, or the supervisor is gone ──► the worker's own end ──► exit 0
+
+One worker hears Deploy before Go: it runs the deployment hooks and answers Deployed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import io
+import logging
+import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -20,13 +26,15 @@ from types import FrameType
 
 from bentoml import _logging, _metrics, config
 from bentoml._process import THREAD_VARIABLES
-from bentoml._resources import cpu_count, gpu_count, whole_cpus
+from bentoml._resources import cpu_count, gpu_count, resident_bytes, whole_cpus
 from bentoml.exceptions import BentoMLException
 from bentoml.runner.runner import Runner
 from bentoml.runner.sizing import DefaultStrategy, resource_request
 from bentoml.server.control import (
     FAILED_TO_START,
     Channel,
+    Deploy,
+    Deployed,
     Described,
     Failed,
     Go,
@@ -46,6 +54,10 @@ __all__ = ["Worker", "run_worker"]
 SWITCH_INTERVAL_S = 0.0005
 #: How old a sampled gauge may be, in seconds; scrapes come every 15 or so.
 SAMPLE_INTERVAL_S = 1.0
+#: What threads get to end in when everything else has ended, in seconds.
+LAST_THREADS_S = 1.0
+
+logger = logging.getLogger("bentoml")
 
 
 class Worker:
@@ -75,9 +87,13 @@ class Worker:
         """The life of the worker after it has described its service; its exit code."""
         await channel.open()
         go = await channel.receive()
-        if not isinstance(go, Go):
-            return 0
         try:
+            if isinstance(go, Deploy):
+                await self._deploy()
+                channel.send(Deployed())
+                go = await channel.receive()
+            if not isinstance(go, Go):
+                return 0
             open_door = await self.begin(go)
         except Exception as error:  # noqa: BLE001 - a model that cannot be loaded, a hook that fails: told, then out
             channel.send(failure(error))
@@ -98,6 +114,12 @@ class Worker:
             task.cancel()
         await self.end()
         return 0
+
+    async def _deploy(self) -> None:
+        for hook in self.service.deployment_hooks:
+            result = hook()
+            if inspect.isawaitable(result):
+                await result
 
     async def _until_told(self, channel: Channel) -> None:
         """Stop when the supervisor says so, or is gone: nobody else would ever stop this worker."""
@@ -135,7 +157,9 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     async def live() -> int:
         return await kind(service, loaded, start).run(channel, started_s)
 
-    return _run(live())
+    code = _run(live())
+    _leave(code)
+    return code
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
@@ -161,7 +185,13 @@ def describe(service: Service, loaded: config.LoadedConfig) -> Described:
         )
         for runner in service.runners
     ]
-    return Described(service=service.name, apis=[api.route for api in service.apis.values()], runners=runners)
+    return Described(
+        service=service.name,
+        apis=[api.route for api in service.apis.values()],
+        runners=runners,
+        resident_bytes=resident_bytes(),
+        has_deployment_hooks=bool(service.deployment_hooks),
+    )
 
 
 def _worker_environments(runner: Runner, settings: config.RunnerConfig) -> list[dict[str, str]]:
@@ -196,6 +226,20 @@ def _run(life: Awaitable[int]) -> int:
         return asyncio.run(life)  # type: ignore[arg-type]  # a coroutine
     code: int = uvloop.run(life)
     return code
+
+
+def _leave(code: int) -> None:
+    """End the process now if threads of user code do not end: Python would wait for them, for ever."""
+    deadline_s = time.monotonic() + LAST_THREADS_S
+    threads = [each for each in threading.enumerate() if each is not threading.current_thread() and not each.daemon]
+    for thread in threads:
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+    running = [thread.name for thread in threads if thread.is_alive()]
+    if running:
+        logger.warning("left behind: %d threads that did not end (%s)", len(running), ", ".join(running))
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
 
 
 async def _sample_gauges() -> None:

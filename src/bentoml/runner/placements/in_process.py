@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from bentoml.runner.engine import Engine
 from bentoml.runner.placements import Placement
+from bentoml.runner.turns import SWEEP_INTERVAL_S
 
 __all__ = ["InProcess"]
 
@@ -16,10 +18,16 @@ class InProcess(Placement):
     """Reaches an engine that lives in this process.
 
     Before `start`, as in a notebook, each call runs alone; after it, the calls of batchable methods are joined.
+
+    Args:
+        timeout_s: a call that takes longer fails with DeadlineExceeded, to within a second; default: never. One that
+            runs in the calling thread takes its time all the same, as nothing can stop it.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, timeout_s: float = math.inf) -> None:
         self.engine = engine
+        self._timeout_s = timeout_s
+        self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -32,6 +40,12 @@ class InProcess(Placement):
         await asyncio.to_thread(self.load)
         self.engine.start()
         self._loop, self._closed = asyncio.get_running_loop(), False
+        if self._timeout_s < math.inf:
+            self._sweeper = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep, self._loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = loop.call_later(SWEEP_INTERVAL_S, self._sweep, loop)
+        self.engine.fail_overdue(self._timeout_s)
 
     def submit(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         loop = self._loop
@@ -58,5 +72,7 @@ class InProcess(Placement):
         return self.engine.is_loaded and not self._closed
 
     async def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         self._loop, self._closed = None, True
         await self.engine.close()

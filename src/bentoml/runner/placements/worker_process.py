@@ -1,13 +1,15 @@
-"""The engine in worker processes of its own: each call goes to the worker with the fewest calls in hand."""
+"""The engine in worker processes of its own: all calls wait in one queue, and a worker with room takes the oldest."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any
 
 from bentoml.exceptions import ServiceUnavailable, StateException
-from bentoml.runner.link import Link
+from bentoml.runner.dispatcher import Dispatcher
+from bentoml.runner.method_queue import MethodPlan
 from bentoml.runner.placements import Placement
 
 __all__ = ["WorkerProcess"]
@@ -22,46 +24,47 @@ class WorkerProcess(Placement):
     Args:
         name: the runner's name, for messages.
         paths: of the sockets.
+        plans: the methods that may be called, as the workers have them.
+        timeout_s: a call that takes longer fails with DeadlineExceeded, to within a second; default: never.
     """
 
-    def __init__(self, name: str, paths: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, paths: Sequence[str], plans: Sequence[MethodPlan], *, timeout_s: float = math.inf
+    ) -> None:
         self.name = name
         self.paths = list(paths)
+        self._plans = plans
+        self._timeout_s = timeout_s
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._links: list[Link] = []
+        self._dispatcher: Dispatcher | None = None
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._links = [Link(self.name, path) for path in self.paths]
-        await asyncio.wait_for(asyncio.gather(*[link.connect() for link in self._links]), START_TIMEOUT_S)
+        self._dispatcher = Dispatcher(self.name, self.paths, self._plans, timeout_s=self._timeout_s)
+        await asyncio.wait_for(self._dispatcher.connect(), START_TIMEOUT_S)
 
     @property
     def is_ready(self) -> bool:
-        return any(link.is_ready for link in self._links)
+        return self._dispatcher is not None and self._dispatcher.is_ready
 
-    def _least_loaded(self) -> Link:
-        """The first of them where several are equal, so that under light load calls meet and are batched."""
-        best: Link | None = None
-        for link in self._links:
-            if link.is_ready and (best is None or link.load < best.load):
-                best = link
-        if best is None:
-            raise ServiceUnavailable(f"the worker of the runner {self.name!r} is being restarted")
-        return best
+    def _started(self) -> tuple[Dispatcher, asyncio.AbstractEventLoop]:
+        if self._dispatcher is None or self._loop is None:
+            raise StateException(f"the runner {self.name!r} is not running")
+        return self._dispatcher, self._loop
 
     def submit(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
-        loop = self._loop
-        assert loop is not None
+        dispatcher, loop = self._dispatcher, self._loop
+        if dispatcher is None or loop is None:
+            raise StateException(f"the runner {self.name!r} is not running")
         if asyncio.get_running_loop() is not loop:
             return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._submitted(method, args, kwargs), loop))
-        return self._least_loaded().submit(method, args, kwargs)
+        return dispatcher.submit(method, args, kwargs)
 
     async def _submitted(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return await self.submit(method, args, kwargs)
+        return await self._started()[0].submit(method, args, kwargs)
 
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        loop = self._loop
-        assert loop is not None
+        _, loop = self._started()
         try:
             running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
@@ -71,11 +74,13 @@ class WorkerProcess(Placement):
                 f"{self.name}.{method}.run() would block the event loop for ever, as the model is in another process. "
                 f"In an async function use `await {self.name}.{method}.async_run(...)`"
             )
+        if loop.is_closed():
+            raise ServiceUnavailable(f"the event loop that served the runner {self.name!r} has ended")
         return asyncio.run_coroutine_threadsafe(self._submitted(method, args, kwargs), loop).result()
 
     def stream(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
-        return self._least_loaded().stream(method, args, kwargs)
+        return self._started()[0].least_loaded().stream(method, args, kwargs)
 
     async def close(self) -> None:
-        for link in self._links:
-            link.close()
+        if self._dispatcher is not None:
+            self._dispatcher.close()
