@@ -17,6 +17,7 @@ import bentoml
 from bentoml import config
 from bentoml._context import model_timings
 from bentoml.exceptions import BentoMLException, InvalidArgument, RemoteException, ServiceUnavailable, StateException
+from bentoml.runner.method_queue import MethodPlan
 from bentoml.runner.placements.worker_process import WorkerProcess
 from bentoml.runner.serving import EngineServer, RemoteTraceback
 
@@ -74,6 +75,10 @@ class Tool(bentoml.Runnable):
             yield number
         if to == 13:
             raise OwnError("bad luck")
+
+
+def plans() -> list[MethodPlan]:
+    return bentoml.Runner(Tool, name="tool").plans(config.current().runner("tool"))
 
 
 class Workers:
@@ -156,7 +161,7 @@ def workers(tmp_path: Path) -> Iterator[Workers]:
 
 @contextlib.asynccontextmanager
 async def reached(workers: Workers, count: int = 1) -> AsyncIterator[WorkerProcess]:
-    placement = WorkerProcess("tool", workers.paths[:count])
+    placement = WorkerProcess("tool", workers.paths[:count], plans())
     await asyncio.wait_for(placement.start(), PATIENCE_S)
     yield placement
     await placement.close()
@@ -318,7 +323,8 @@ def test_a_cancelled_call_is_withdrawn(workers: Workers) -> None:
             await asyncio.gather(queued, return_exceptions=True)
             tool.gate.set()
             assert await held == "tool-0"
-            assert placement._links[0].load == 0
+            assert placement._dispatcher is not None
+            assert placement._dispatcher._links[0].in_hand == 0
 
     run(main())
 
@@ -369,7 +375,7 @@ def test_a_worker_that_ends_fails_its_calls_at_once_and_is_found_again(workers: 
 
 def test_starting_waits_for_a_worker_that_is_not_there_yet(workers: Workers) -> None:
     async def main() -> None:
-        placement = WorkerProcess("tool", workers.paths)
+        placement = WorkerProcess("tool", workers.paths, plans())
         starting = asyncio.ensure_future(placement.start())
         await asyncio.sleep(0.01)
         assert not starting.done()
@@ -383,7 +389,7 @@ def test_starting_waits_for_a_worker_that_is_not_there_yet(workers: Workers) -> 
 
 def test_closing_tells_those_who_wait(workers: Workers) -> None:
     async def main() -> None:
-        placement = WorkerProcess("tool", workers.paths[:1])
+        placement = WorkerProcess("tool", workers.paths[:1], plans())
         await placement.start()
         held = asyncio.ensure_future(placement.submit("wait", (), {}))
         tool = workers.tools[0]

@@ -88,9 +88,7 @@ def test_a_stream_arrives_item_by_item_in_chunks(graph: Server) -> None:
     assert graph.request("POST", "/words", b"").body == b""
 
 
-def test_a_stream_is_a_list_for_who_wants_it_whole(graph: Server, placement: str) -> None:
-    if placement == "worker_process":
-        pytest.xfail("a call that is no stream gets the first item of one")
+def test_a_stream_is_a_list_for_who_wants_it_whole(graph: Server) -> None:
     assert graph.request("POST", "/all_words", b"to be").value == ["to ", "be "]
 
 

@@ -307,7 +307,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
             return "stopping at once: requests in flight are lost" in server.log
 
         until(interrupt, "the second signal to count")
-        assert server.wait() == 1
+        assert server.wait() in (1, 130, -signal.SIGINT), "what a third one finds differs"
         with pytest.raises((OSError, http.client.HTTPException)):
             held.result(PATIENCE_S)
 

@@ -20,6 +20,7 @@ from bentoml.runner.alarm import Alarm
 from bentoml.runner.joining import count_rows
 from bentoml.runner.link import Link, PendingCall
 from bentoml.runner.method_queue import MethodPlan
+from bentoml.runner.observing import Observer, Reporter
 from bentoml.runner.turns import SWEEP_INTERVAL_S, overdue
 
 __all__ = ["Dispatcher"]
@@ -55,6 +56,7 @@ class Dispatcher:
         paths: of the workers' sockets.
         plans: the methods that may be called.
         timeout_s: a call that takes longer fails, to within a second.
+        observer: told of each call that is refused here.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Dispatcher:
         plans: Sequence[MethodPlan],
         *,
         timeout_s: float,
+        observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
@@ -71,6 +74,7 @@ class Dispatcher:
         self._timeout_s = timeout_s
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._reporter = Reporter(observer, self._loop)
         self._context = contextvars.copy_context()
         self._alarm = Alarm(self._pump, loop=self._loop, clock=clock, context=self._context)
         self._queue: deque[PendingCall] = deque()
@@ -106,11 +110,13 @@ class Dispatcher:
         plan = method.plan
         rows = (count_rows(args, kwargs, plan.signature.batch_dim[0]) or 1) if plan.batching else 1
         if method.rows and method.rows + rows > plan.max_queue_rows:
+            self._reporter.refused(name, "queue")
             raise ServiceUnavailable(
                 f"the queue of {self._name}.{name} is full: {method.rows} rows wait, {plan.max_queue_rows} may",
                 retry_after_s=1.0,
             )
         if not self._ready:
+            self._reporter.refused(name, "queue")
             raise self._nobody()
         call = PendingCall(loop=self._loop)
         now = self._clock()
@@ -125,6 +131,10 @@ class Dispatcher:
         if not self._scheduled:
             self._wake()
         return call
+
+    def queued_rows(self, name: str) -> int:
+        """Rows of a method that wait here."""
+        return sum(call.rows for call in self._queue if call.method == name and not call.done())
 
     def least_loaded(self) -> Link:
         """The worker with the least to do; the first of several, so that under light load calls meet and are joined.
@@ -181,6 +191,7 @@ class Dispatcher:
                 self._fail(call, error)
 
     def _late(self, call: PendingCall) -> ServiceUnavailable:
+        self._reporter.refused(call.method, "deadline")
         latency_s = self._methods[call.method].plan.max_latency_s
         return ServiceUnavailable(
             f"{self._name}.{call.method} did not get to this call within {latency_s * 1000:g} ms", retry_after_s=1.0

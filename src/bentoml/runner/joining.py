@@ -77,7 +77,7 @@ def count_rows(args: tuple[Any, ...], kwargs: dict[str, Any], axis: int) -> int:
     Raises:
         InvalidArgument: that argument has none along `axis`.
     """
-    for value in (*args, *kwargs.values()) if kwargs else args:  # no tuple is made for the most common call
+    for value in (*args, *kwargs.values()) if kwargs else args:
         joiner = joiner_of(value)
         rows = None if joiner is None else joiner.rows(value, axis)
         if rows is not None:

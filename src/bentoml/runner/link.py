@@ -1,6 +1,6 @@
 """Link: one runner worker as the API worker sees it: calls out, answers in, connected again when it was restarted.
 
-to the worker     [[[id, method, args, kwargs, seconds waited, timed], …], [ids that are withdrawn, …]]
+to the worker     [[[id, method, args, kwargs, seconds waited, timed, streamed], …], [ids that are withdrawn, …]]
 from the worker   [[id, outcome, value, timings], …]       outcome: see `bentoml.runner.serving`
 """
 
@@ -25,6 +25,9 @@ __all__ = ["Link", "PendingCall"]
 
 logger = logging.getLogger("bentoml")
 
+_Args = tuple[Any, ...]
+_Kwargs = dict[str, Any]
+
 #: How long to wait before the next attempt to reach a worker that is being restarted, in seconds.
 RECONNECT_DELAY_S = 0.1
 
@@ -40,8 +43,8 @@ class PendingCall(asyncio.Future[Any]):
     """
 
     method: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    args: _Args
+    kwargs: _Kwargs
     rows: int
     share: int
     enqueued_at: float
@@ -150,12 +153,12 @@ class Link:
         """The calls in hand that were made before."""
         return [call for call in self._calls.values() if call.enqueued_at <= since]
 
-    async def stream(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
+    async def stream(self, method: str, args: _Args, kwargs: _Kwargs) -> AsyncIterator[Any]:
         """Iterate over what a generator method yields."""
         if not self.is_ready:
             raise ServiceUnavailable(f"the worker of the runner {self._name!r} is being restarted")
         queue: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
-        number = self._pack(method, args, kwargs, 0.0, False)
+        number = self._pack(method, args, kwargs, 0.0, False, streamed=True)
         self._schedule_flush()
         self._streams[number] = queue
         self.load += 1
@@ -174,7 +177,9 @@ class Link:
             if outcome == VALUE:
                 self._withdraw(number)
 
-    def _pack(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], waited_s: float, timed: bool) -> int:
+    def _pack(
+        self, method: str, args: _Args, kwargs: _Kwargs, waited_s: float, timed: bool, *, streamed: bool = False
+    ) -> int:
         before = len(self._buffers)
         try:
             packed = [pack(item, self._buffers) for item in args]
@@ -183,7 +188,7 @@ class Link:
             del self._buffers[before:]
             raise
         number = next(self._ids)
-        self._outgoing.append((number, method, packed, keywords, waited_s, timed))
+        self._outgoing.append((number, method, packed, keywords, waited_s, timed, streamed))
         return number
 
     def _withdraw(self, number: int) -> None:

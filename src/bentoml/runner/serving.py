@@ -160,8 +160,8 @@ class _Client:
     def _on_frame(self, tree: Any, buffers: list[memoryview]) -> None:
         try:
             calls, withdrawn = tree
-            for number, method, args, kwargs, waited_s, timed in calls:
-                self._begin(number, method, args, kwargs, buffers, waited_s, timed)
+            for number, method, args, kwargs, waited_s, timed, streamed in calls:
+                self._begin(number, method, args, kwargs, buffers, waited_s, timed, streamed)
             for number in withdrawn:
                 future = self._running.pop(number, None)
                 if future is not None:
@@ -170,14 +170,22 @@ class _Client:
             raise FrameError(f"a frame of calls is malformed: {error}") from error
 
     def _begin(
-        self, number: int, method: str, args: Any, kwargs: Any, buffers: list[memoryview], waited_s: float, timed: bool
+        self,
+        number: int,
+        method: str,
+        args: Any,
+        kwargs: Any,
+        buffers: list[memoryview],
+        waited_s: float,
+        timed: bool,
+        streamed: bool,
     ) -> None:
         engine = self._engine
         timings: list[ModelTiming] | None = [] if timed else None
         try:
             arguments = tuple([unpack(each, buffers, trusted=True) for each in args])
             keywords = {key: unpack(each, buffers, trusted=True) for key, each in kwargs.items()} if kwargs else {}
-            if engine.is_streaming(method):
+            if streamed:
                 self._running[number] = self._loop.create_task(self._stream(number, method, arguments, keywords))
                 return
             noted = model_timings.set(timings)

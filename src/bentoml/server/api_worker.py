@@ -65,7 +65,15 @@ class ApiWorker(Worker):
 
     def _worker_process(self, runner: Runner, paths: Sequence[str]) -> Placement:
         settings = self.loaded.runner(runner.name)
-        return WorkerProcess(runner.name, paths, runner.plans(settings), timeout_s=settings.traffic.timeout)
+        observer = None
+        if settings.metrics.enabled:
+            observer = RunnerMetrics(self.service, runner, self.loaded, worker_index=self.start.index)
+        placement = WorkerProcess(
+            runner.name, paths, runner.plans(settings), timeout_s=settings.traffic.timeout, observer=observer
+        )
+        if observer is not None:
+            observer.watch_queue(placement.queued_rows)
+        return placement
 
     def _in_process(self, runner: Runner) -> Placement:
         settings = self.loaded.runner(runner.name)

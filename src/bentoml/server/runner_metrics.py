@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from bentoml import _metrics
@@ -78,6 +79,12 @@ class RunnerMetrics:
         for method, queue in engine.queues.items():
             for name, sample in _samples(queue).items():
                 self._gauges[name].labels(*self._place, method).set_function(sample)
+
+    def watch_queue(self, queued_rows: Callable[[str], float]) -> None:
+        """Show what waits in front of worker processes; `queued_rows`: method → rows."""
+        for method in self._histograms:
+            sample = functools.partial(queued_rows, method)
+            self._gauges["queue_rows"].labels(*self._place, method).set_function(sample)
 
     def batch(self, method: str, *, calls: int, rows: int, queue_s: float, compute_s: float, reason: Reason) -> None:
         """A batch was run."""

@@ -10,6 +10,7 @@ from typing import Any
 from bentoml.exceptions import ServiceUnavailable, StateException
 from bentoml.runner.dispatcher import Dispatcher
 from bentoml.runner.method_queue import MethodPlan
+from bentoml.runner.observing import Observer
 from bentoml.runner.placements import Placement
 
 __all__ = ["WorkerProcess"]
@@ -26,26 +27,40 @@ class WorkerProcess(Placement):
         paths: of the sockets.
         plans: the methods that may be called, as the workers have them.
         timeout_s: a call that takes longer fails with DeadlineExceeded, to within a second; default: never.
+        observer: told of each call that is refused before it reaches a worker.
     """
 
     def __init__(
-        self, name: str, paths: Sequence[str], plans: Sequence[MethodPlan], *, timeout_s: float = math.inf
+        self,
+        name: str,
+        paths: Sequence[str],
+        plans: Sequence[MethodPlan],
+        *,
+        timeout_s: float = math.inf,
+        observer: Observer | None = None,
     ) -> None:
         self.name = name
         self.paths = list(paths)
         self._plans = plans
         self._timeout_s = timeout_s
+        self._observer = observer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._dispatcher: Dispatcher | None = None
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._dispatcher = Dispatcher(self.name, self.paths, self._plans, timeout_s=self._timeout_s)
+        self._dispatcher = Dispatcher(
+            self.name, self.paths, self._plans, timeout_s=self._timeout_s, observer=self._observer
+        )
         await asyncio.wait_for(self._dispatcher.connect(), START_TIMEOUT_S)
 
     @property
     def is_ready(self) -> bool:
         return self._dispatcher is not None and self._dispatcher.is_ready
+
+    def queued_rows(self, method: str) -> int:
+        """Rows of a method that wait in this process."""
+        return 0 if self._dispatcher is None else self._dispatcher.queued_rows(method)
 
     def _started(self) -> tuple[Dispatcher, asyncio.AbstractEventLoop]:
         if self._dispatcher is None or self._loop is None:
