@@ -55,6 +55,7 @@ def light(folder: Path, options: str = "") -> Iterator[Server]:
 
 def refusal(*arguments: str, folder: Path, extra: dict[str, str] | None = None, port: int | None = 0) -> str:
     """What a server says that ends before it is up."""
+    extra = {"BENTOML_API_WORKERS": "1", **(extra or {})}
     with started(*arguments, folder=folder, home=folder / "home", extra=extra, port=port) as server:
         assert server.wait() == 1
         return server.log
@@ -230,7 +231,7 @@ def test_two_servers_on_one_store_do_not_disturb_each_other(folder: Path) -> Non
 )
 def test_what_cannot_be_started_is_said_in_one_line(folder: Path, name: str, content: str, said: str) -> None:
     (folder / name).write_text(content)
-    log = refusal("service", folder=folder, extra={"BENTOML_API_WORKERS": "1"})
+    log = refusal("service", folder=folder)
     last = log.splitlines()[-1]
     assert last.startswith("Error: `serve` failed: ")
     assert said.format(folder=folder) in last
