@@ -417,6 +417,15 @@ def test_a_model_that_kills_its_worker_again_and_again_ends_the_server(tmp_path:
         assert server.log.count("was killed by SIGKILL") == 5
 
 
+def test_a_worker_that_can_no_longer_start_says_why_until_it_is_given_up(folder: Path) -> None:
+    with serving("service:svc", folder=folder, home=folder, extra={"BENTOML_API_WORKERS": "1"}) as server:
+        (folder / "service.py").write_text("import nosuch")
+        server.workers("api_server")[0].kill()
+        assert server.wait() == 1
+        assert "api_server:1 could not start: importing 'service' failed: " in server.log
+        assert "api_server:1 died 5 times in a row; giving up" in server.log.splitlines()[-1]
+
+
 def test_counts_stay_exact_over_workers_and_their_deaths(tmp_path: Path) -> None:
     with light(tmp_path) as server:
         name, labels = "bentoml_api_server_request_total", {"endpoint": "/echo", "http_response_code": "200"}
