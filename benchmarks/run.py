@@ -52,22 +52,29 @@ def main() -> None:
                     )
                     samples[name].setdefault(str(count), []).append(sample)
                 memory[name].append(system.memory_bytes())
-    results = {
+        # After each round, so that a run that is cut short has shown something.
+        results = summary(samples, starts, memory)
+        target = HERE / "results" / f"{options.name}.json"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(json.dumps(results, indent=2) + "\n")
+        print(f"{table(results)}\nwritten to {target.relative_to(HERE.parent)}", flush=True)
+
+
+def summary(
+    samples: dict[str, dict[str, list[Sample]]], starts: dict[str, list[float]], memory: dict[str, list[int]]
+) -> dict[str, object]:
+    """The medians over the rounds so far."""
+    return {
         "machine": machine(),
         "systems": {
             name: {
                 "cold_start_s": statistics.median(starts[name]),
                 "memory_mib": round(statistics.median(memory[name]) / 2**20),
-                "load": {count: Sample.median(taken).as_dict() for count, taken in samples[name].items()},
+                "load": {count: Sample.median(taken).as_dict() for count, taken in load.items()},
             }
-            for name in names
+            for name, load in samples.items()
         },
     }
-    (HERE / "results").mkdir(exist_ok=True)
-    target = HERE / "results" / f"{options.name}.json"
-    target.write_text(json.dumps(results, indent=2) + "\n")
-    print(table(results))
-    print(f"written to {target.relative_to(HERE.parent)}")
 
 
 def arguments() -> argparse.Namespace:
