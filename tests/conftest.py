@@ -56,6 +56,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
             report.sections.append((f"log of {server.process.args}", server.log[-8000:]))
 
 
+@pytest.fixture(scope="session")
+def example(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server]:
+    """The example's service, its model in the API worker."""
+    arguments = ("service:svc", "--working-dir", str(EXAMPLE), "--api-workers", "1")
+    with _server.serving(*arguments, folder=tmp_path_factory.mktemp("example"), home=trained.home) as server:
+        yield server
+
+
 KITCHEN = Path(__file__).parent / "services" / "kitchen"
 #: Both placements, two workers of each kind, and everything that is shown on request.
 KITCHEN_OPTIONS = (

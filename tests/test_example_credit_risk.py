@@ -42,14 +42,14 @@ def validation(trained: Trained) -> Iterator[Validation]:
 
 @pytest.fixture(scope="module", params=["in_process", "worker_process"])
 def server(
-    trained: Trained, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    example: Server, trained: Trained, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("example")
-    extra = {
-        "BENTOML_API_WORKERS": "2" if request.param == "in_process" else "1",
-        "BENTOML_CONFIG_OPTIONS": f"runners.placement={request.param} runners.resources.cpu=1",
-    }
-    with serving("service:svc", "--working-dir", str(EXAMPLE), folder=folder, home=trained.home, extra=extra) as server:
+    if request.param == "in_process":
+        yield example
+        return
+    extra = {"BENTOML_CONFIG_OPTIONS": "runners.placement=worker_process runners.resources.cpu=1"}
+    arguments = ("service:svc", "--working-dir", str(EXAMPLE), "--api-workers", "1")
+    with serving(*arguments, folder=tmp_path_factory.mktemp("far"), home=trained.home, extra=extra) as server:
         yield server
 
 

@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests._server import Server, serving
-from tests.conftest import EXAMPLE, Trained
+from tests._server import Server
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "swagger-ui.png"
 pytestmark = pytest.mark.browser
@@ -46,16 +45,8 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(scope="module")
-def server(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("swagger")
-    arguments = ("service:svc", "--working-dir", str(EXAMPLE), "--development")
-    with serving(*arguments, folder=folder, home=trained.home) as server:
-        yield server
-
-
 @pytest.fixture
-def page(browser: Any, server: Server) -> Iterator[Any]:
+def page(browser: Any, example: Server) -> Iterator[Any]:
     """The page, opened; what it asked for and what went wrong in it are checked afterwards."""
     context = browser.new_context(viewport={"width": 1100, "height": 1000})
     opened = context.new_page()
@@ -69,7 +60,7 @@ def page(browser: Any, server: Server) -> Iterator[Any]:
             wrong.append(message.text) if message.type == "error" and "400 (Bad Request)" not in message.text else None
         ),
     )
-    opened.goto(f"http://127.0.0.1:{server.port}/")
+    opened.goto(f"http://127.0.0.1:{example.port}/")
     yield opened
     context.close()
     assert {urlsplit(url).hostname for url in asked if not url.startswith("data:")} == {"127.0.0.1"}
