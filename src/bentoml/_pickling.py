@@ -20,7 +20,6 @@ from bentoml._importing import require
 __all__ = [
     "by_value",
     "dump_cloudpickle",
-    "dump_joblib",
     "dumps_oob",
     "load_cloudpickle",
     "load_joblib",
@@ -60,13 +59,8 @@ def load_cloudpickle(path: Path) -> Any:
         return cloudpickle.load(file)
 
 
-def dump_joblib(value: Any, path: Path) -> None:
-    """Write an object with joblib, which stores NumPy arrays apart and without a copy."""
-    require("joblib", install="scikit-learn", what="this model format").dump(value, path)
-
-
 def load_joblib(path: Path) -> Any:
-    """Read what `dump_joblib` wrote."""
+    """Read what joblib wrote; it reads what `dump_cloudpickle` wrote as well."""
     return require("joblib", install="scikit-learn", what="this model format").load(path)
 
 
