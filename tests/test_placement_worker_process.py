@@ -57,6 +57,11 @@ class Gated(Runnable):
     def echo_rows(self, x: Any) -> Any:
         return x
 
+    @Runnable.method(batchable=True)
+    def toil(self, x: Any) -> Any:
+        time.sleep(0.01)  # what the model takes
+        return x
+
     @Runnable.method
     def echo(self, value: Any) -> Any:
         return value
@@ -156,6 +161,26 @@ async def test_what_waits_beyond_its_deadline_is_refused_wherever_it_waits() -> 
             assert "did not get to this call within 300 ms" in str(found)
         end(workers, "slow")
         await slow
+
+
+@asynchronous
+async def test_a_call_that_would_have_to_wait_too_long_is_refused_on_arrival() -> None:
+    async with gated(max_batch_size=1, max_latency_ms=2000) as (_, placement):
+        await asyncio.gather(*[placement.submit("toil", ([number],), {}) for number in range(40)])
+        admitted, refused = [], []
+        for number in range(2000):  # ten times what can be answered in time
+            try:
+                admitted.append(asyncio.ensure_future(placement.submit("toil", ([number],), {})))
+            except ServiceUnavailable as error:
+                refused.append(error)
+        assert admitted
+        assert refused
+        assert "the queue of model.toil is too long to answer within 2000 ms" in str(refused[-1])
+        assert refused[-1].retry_after_s >= 1.0
+        for future in admitted:
+            future.cancel()
+        await asyncio.wait(admitted)
+        assert await placement.submit("toil", ([1],), {}) == [1], "it recovers at once"
 
 
 # -- workers that die --------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ FLOORS = [
     {"_xgboost_dense"},
     {"lightgbm", "picklable_model", "sklearn", "xgboost"},
     {"service"},
-    {"server"},
+    {"build", "server"},
     {"testing"},
     {"cli"},
     {"__init__", "__main__"},

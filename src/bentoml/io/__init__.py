@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["JSON", "IODescriptor", "NumpyNdarray", "Text", "from_spec"]
 
-_MODULES = {"IODescriptor": "descriptor", "JSON": "json", "NumpyNdarray": "numpy", "Text": "text"}
+_MODULES = {
+    "IODescriptor": "descriptor",
+    "JSON": "json",
+    "NumpyNdarray": "numpy",
+    "Text": "text",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -38,9 +38,16 @@ class IODescriptor(ABC, Generic[T]):
         descriptor_id: the id of the spec, None for a class that was given none.
         mime_type: the content type of the body.
         sample: the example value of `from_sample`, None without one.
+        fields: descriptors by field name where the value is a dictionary whose items the API function takes as
+            keyword arguments; None (the default) where the function takes the value itself.
+        offloads: whether reading or writing a body may take more than a millisecond; it is then done in a thread.
+        negotiates: whether `to_http_response` takes a further keyword `accept`, the `Accept` header as sent.
     """
 
     descriptor_id: ClassVar[str | None] = None
+    offloads: ClassVar[bool] = False
+    negotiates: ClassVar[bool] = False
+    fields: Mapping[str, IODescriptor[Any]] | None = None
     mime_type: str = "application/octet-stream"
     sample: Any = None
 

@@ -17,6 +17,7 @@ from typing import Any
 from bentoml._context import model_timings
 from bentoml.exceptions import ServiceUnavailable
 from bentoml.runner.alarm import Alarm
+from bentoml.runner.drain_rate import DrainRate
 from bentoml.runner.joining import count_rows
 from bentoml.runner.link import Link, PendingCall
 from bentoml.runner.method_queue import MethodPlan
@@ -80,8 +81,10 @@ class Dispatcher:
         self._queue: deque[PendingCall] = deque()
         self._scheduled = False
         self._closed = False
+        self._drain_rate = DrainRate()
+        self._ended_rows = 0
         self._links = [
-            Link(name, path, on_ended=self._ended, on_ready=self._found, on_answers=self._wake, on_lost=self._lost)
+            Link(name, path, on_ended=self._ended, on_ready=self._found, on_answers=self._answered, on_lost=self._lost)
             for path in paths
         ]
         #: Those that can be reached now, in the order of `paths`.
@@ -109,15 +112,10 @@ class Dispatcher:
         method = self._methods[name]
         plan = method.plan
         rows = (count_rows(args, kwargs, plan.signature.batch_dim[0]) or 1) if plan.batching else 1
-        if method.rows and method.rows + rows > plan.max_queue_rows:
+        refusal = self._refusal(method, rows)
+        if refusal is not None:
             self._reporter.refused(name, "queue")
-            raise ServiceUnavailable(
-                f"the queue of {self._name}.{name} is full: {method.rows} rows wait, {plan.max_queue_rows} may",
-                retry_after_s=1.0,
-            )
-        if not self._ready:
-            self._reporter.refused(name, "queue")
-            raise self._nobody()
+            raise refusal
         call = PendingCall(loop=self._loop)
         now = self._clock()
         call.method, call.args, call.kwargs, call.rows = name, args, kwargs, rows
@@ -131,6 +129,26 @@ class Dispatcher:
         if not self._scheduled:
             self._wake()
         return call
+
+    def _refusal(self, method: _Method, rows: int) -> ServiceUnavailable | None:
+        if not self._ready:
+            return self._nobody()
+        plan, rate = method.plan, self._drain_rate
+        if method.rows and method.rows + rows > plan.max_queue_rows:
+            return ServiceUnavailable(
+                f"the queue of {self._name}.{plan.name} is full: {method.rows} rows wait, {plan.max_queue_rows} may",
+                retry_after_s=max(1.0, rate.late_by_s(method.rows, 0.0)),
+            )
+        # Whoever need not wait for room is judged by the worker, which knows what its batches take.
+        if not (self._queue and plan.batching):
+            return None
+        late_s = rate.late_by_s(sum([each.rows for each in self._methods.values()]) + rows, plan.max_latency_s)
+        if not late_s:
+            return None
+        return ServiceUnavailable(
+            f"the queue of {self._name}.{plan.name} is too long to answer within {plan.max_latency_s * 1000:g} ms",
+            retry_after_s=max(1.0, late_s),
+        )
 
     def queued_rows(self, name: str) -> int:
         """Rows of a method that wait here."""
@@ -201,6 +219,13 @@ class Dispatcher:
 
     def _ended(self, call: PendingCall) -> None:
         self._methods[call.method].rows -= call.rows
+        self._ended_rows += call.rows
+
+    def _answered(self) -> None:
+        """A frame of answers has come."""
+        rows, self._ended_rows = self._ended_rows, 0
+        self._drain_rate.answered(rows, self._clock(), backlog=bool(self._queue))
+        self._wake()
 
     def _fail(self, call: PendingCall, error: Exception) -> None:
         """Of a call that is in no hand and in no queue any more."""

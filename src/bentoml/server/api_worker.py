@@ -44,7 +44,7 @@ class ApiWorker(Worker):
         )
         self._listener = Listener(
             socket.socket(fileno=start.listen_fd),
-            self._app,
+            self._app.handle,
             limits=_limits(loaded),
             on_rejected=self._app.rejected,
             on_late=self._app.late,

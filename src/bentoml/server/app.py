@@ -18,14 +18,13 @@ from bentoml.server.access_log import AccessLogWriter
 from bentoml.server.concurrency import ConcurrencyLimit
 from bentoml.server.endpoint import EndpointHandler, endpoint_handler
 from bentoml.server.errors import error_response
+from bentoml.server.layers import layers
 from bentoml.server.pages import Page, pages
 from bentoml.server.request_metrics import RequestMetrics
+from bentoml.server.shared import Handler
 from bentoml.service.service import Service
 
 __all__ = ["App"]
-
-Handler = Callable[[Request], Response | Awaitable[Response]]
-
 
 class App:
     """Answers the requests of one worker process.
@@ -61,9 +60,16 @@ class App:
             for api in service.apis.values()
         }
         self._paged = self._observed_page()
+        #: What the listener calls: the route inside of the layers that are on.
+        self.handle: Handler = self._route
+        for layer in layers(service, config):
+            self.handle = layer(self.handle)
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; never raises."""
+        return self.handle(request)
+
+    def _route(self, request: Request) -> Response | Awaitable[Response]:
         endpoint = self._endpoints.get(request.path)
         if endpoint is not None and request.method == "POST":
             return endpoint(request)

@@ -29,7 +29,7 @@ def endpoint_handler(api: InferenceAPI, *, threads: Executor, state: dict[str, A
     function = api.function
     decode: Callable[[Request], Any] = api.input.from_http_request
     encode: Callable[[Any, Context | None], Any] = api.output.to_http_response
-    if inspect.iscoroutinefunction(decode) or inspect.iscoroutinefunction(encode) or api.needs_context:
+    if _is_general(api):
         return _general(api, threads=threads, state=state)
 
     if api.is_async:
@@ -56,29 +56,97 @@ def endpoint_handler(api: InferenceAPI, *, threads: Executor, state: dict[str, A
     return handle_sync
 
 
+def _is_general(api: InferenceAPI) -> bool:
+    """Whether the API needs more than decode, call, encode."""
+    sides = (api.input, api.output)
+    return (
+        api.needs_context
+        or api.input.fields is not None
+        or api.output.negotiates
+        or any(side.offloads for side in sides)
+        or any(_is_async(method) for method in (api.input.from_http_request, api.output.to_http_response))
+    )
+
+
 def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> EndpointHandler:
-    """With a Context, or with descriptors that are asynchronous themselves."""
-    function, decode, encode = api.function, api.input.from_http_request, api.output.to_http_response
+    """With a Context, fields, negotiation, or descriptors that are asynchronous or slow."""
+    function = _caller(api)
+    decode: Callable[[Request], Any] = api.input.from_http_request
+    encode = _encoder(api)
+    in_thread = not (api.is_async or api.is_streaming)
+    decode_step, encode_step = _step(decode, threads, api.input.offloads), _step(encode, threads, api.output.offloads)
 
     async def handle(request: Request) -> Response:
         context = Context(request, state) if api.needs_context else None
-        value: Any = decode(request)
-        if inspect.isawaitable(value):
-            value = await value
-        arguments = (value, context) if api.needs_context else (value,)
+        value = await decode_step(request)
         if api.is_async:
-            result = await function(*arguments)
+            result = await function(value, context)
         elif api.is_streaming:
-            result = function(*arguments)
+            result = function(value, context)
         else:
-            result = await _in_thread(threads, function, *arguments)
-        response: Any = encode(result, context)
-        if inspect.isawaitable(response):
-            response = await response
-        answer: Response = response
-        return answer
+            result = await _in_thread(threads, function, value, context)
+        response: Response = await encode_step(result, context, request)
+        return response
 
-    return handle
+    def answer(request: Request, context: Context | None) -> Any:
+        return encode(function(decode(request), context), context, request)
+
+    async def handle_in_thread(request: Request) -> Response:
+        context = Context(request, state) if api.needs_context else None
+        response: Response = await _in_thread(threads, answer, request, context)
+        return response
+
+    # A plain function whose descriptors are slow takes one way to a thread and back instead of three.
+    slow = api.input.offloads or api.output.offloads
+    asynchronous = _is_async(decode) or _is_async(api.output.to_http_response)
+    return handle_in_thread if in_thread and slow and not asynchronous else handle
+
+
+def _caller(api: InferenceAPI) -> Callable[[Any, Context | None], Any]:
+    """The function of the API as one of a value and a context."""
+    function, context_name = api.function, api.context_name
+    if api.input.fields is None:
+        if api.needs_context:
+            return function
+        return lambda value, context: function(value)
+    if context_name is None:
+        return lambda value, context: function(**value)
+    return lambda value, context: function(**value, **{context_name: context})
+
+
+def _encoder(api: InferenceAPI) -> Callable[[Any, Context | None, Request], Any]:
+    encode: Callable[..., Any] = api.output.to_http_response
+    if not api.output.negotiates:
+        if _is_async(encode):
+
+            async def encode_async(value: Any, context: Context | None, request: Request) -> Any:
+                return await encode(value, context)
+
+            return encode_async
+        return lambda value, context, request: encode(value, context)
+    return lambda value, context, request: encode(value, context, accept=request.header(b"accept"))
+
+
+def _step(function: Callable[..., Any], threads: Executor, offloads: bool) -> Callable[..., Awaitable[Any]]:
+    """The function as a coroutine function, in a thread if it is slow."""
+    if _is_async(function):
+        return function
+    if offloads:
+
+        async def elsewhere(*arguments: Any) -> Any:
+            return await _in_thread(threads, function, *arguments)
+
+        return elsewhere
+
+    async def here(*arguments: Any) -> Any:
+        result = function(*arguments)
+        return await result if inspect.isawaitable(result) else result
+
+    return here
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function)
 
 
 async def _in_thread(threads: Executor, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -6,7 +6,7 @@ import inspect
 import keyword
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bentoml._context import Context
@@ -25,17 +25,21 @@ class InferenceAPI:
     Args:
         function: takes the value that `input` makes of a request and, if it has a second parameter, a Context;
             returns what `output` takes. A coroutine function runs on the event loop, any other in a thread.
+            For an input with fields (`Multipart`) it takes one parameter for each of them, by name, and may take
+            one more for the Context, named `ctx` or `context` or annotated so.
         name: defaults to the function's name.
         doc: defaults to the function's docstring.
         route: defaults to the name; a leading slash may be left out.
 
     Raises:
         InvalidArgument: the name or the route is not allowed.
-        ValueError: the function takes no parameter, or more than two.
+        ValueError: the function takes no parameter, or more than two; or not those that the fields ask for.
         TypeError: a parameter's annotation contradicts the descriptor or the Context.
     """
 
-    __slots__ = ("doc", "function", "input", "is_async", "is_streaming", "name", "needs_context", "output", "route")
+    __slots__ = (
+        "context_name", "doc", "function", "input", "is_async", "is_streaming", "name", "needs_context", "output", "route",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -54,7 +58,11 @@ class InferenceAPI:
         self.function = function
         self.input = _checked_descriptor(input, self.name, "input")
         self.output = _checked_descriptor(output, self.name, "output")
-        self.needs_context = _takes_context(function, input, self.name)
+        #: The parameter for the Context among those that are passed by name; None where there is none.
+        self.context_name = _context_name(function, input.fields, self.name) if input.fields is not None else None
+        self.needs_context = (
+            self.context_name is not None if input.fields is not None else _takes_context(function, input, self.name)
+        )
         called = inner if inspect.isroutine(inner) else type(inner).__call__
         self.is_streaming = inspect.isasyncgenfunction(called)
         self.is_async = inspect.iscoroutinefunction(called)
@@ -127,6 +135,50 @@ def _takes_context(function: Callable[..., Any], descriptor: IODescriptor[Any], 
     if isinstance(second, type) and second is not inspect.Parameter.empty and not issubclass(second, Context):
         raise TypeError(f"the second parameter of the API function {name!r} must be a bentoml.Context, not {second!r}")
     return True
+
+
+def _context_name(function: Callable[..., Any], fields: Mapping[str, IODescriptor[Any]], name: str) -> str | None:
+    """The parameter that takes the Context beside the fields; every other parameter must be a field, and the reverse."""
+    parameters = inspect.signature(function).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    named = [
+        parameter
+        for parameter in parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    further = [parameter for parameter in named if parameter.name not in fields]
+    contexts = [each for each in further if _is_context(each)]
+    missing = [] if takes_any else sorted(set(fields) - {parameter.name for parameter in named})
+    unknown = [each.name for each in further if each not in contexts and each.default is each.empty]
+    if missing or unknown or len(contexts) > 1:
+        raise ValueError(
+            f"the API function {name!r} must take the fields of its input as parameters: {', '.join(fields)}; "
+            + "; ".join(
+                text
+                for text in (
+                    f"it does not take {', '.join(missing)}" if missing else "",
+                    f"no field is called {', '.join(unknown)}" if unknown else "",
+                    "it takes two contexts" if len(contexts) > 1 else "",
+                )
+                if text
+            )
+        )
+    for parameter in named:
+        if parameter.name in fields and not _compatible(parameter.annotation, fields[parameter.name].input_type()):
+            raise TypeError(
+                f"the API function {name!r} expects {parameter.annotation!r} for {parameter.name!r}, and "
+                f"{type(fields[parameter.name]).__name__} gives it {fields[parameter.name].input_type()!r}"
+            )
+    return contexts[0].name if contexts else None
+
+
+def _is_context(parameter: inspect.Parameter) -> bool:
+    annotation = parameter.annotation
+    if isinstance(annotation, type) and annotation is not parameter.empty:
+        return issubclass(annotation, Context)
+    if isinstance(annotation, str) and annotation.rpartition(".")[2] == "Context":
+        return True
+    return parameter.name in ("ctx", "context")
 
 
 def _compatible(annotation: Any, given: Any) -> bool:
