@@ -107,7 +107,7 @@ def test_a_service_without_apis_is_said_to_have_none() -> None:
 
 @pytest.mark.parametrize(
     ("workers", "cpus", "development", "threads"),
-    [(1, 8, False, "8"), (2, 8, False, "4"), (3, 8, False, "2"), (8, 2, False, "1"), (1, 8, True, "1")],
+    [(1, 8, False, "4"), (2, 8, False, "2"), (3, 8, False, "1"), (8, 2, False, "1"), (1, 8, True, "1")],
 )
 def test_api_workers_share_the_cpus(workers: int, cpus: int, development: bool, threads: str) -> None:
     specs = api_worker_specs(workers=workers, cpus=cpus, development=development, environment={})

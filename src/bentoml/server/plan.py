@@ -117,9 +117,11 @@ def api_worker_specs(
 ) -> list[ProcessSpec]:
     """The API workers, with the threads that the libraries in each may start.
 
-    The CPUs are shared out among the workers; a variable that the user has set stays as it is.
+    Half of the CPUs are shared out among the workers; a variable that the user has set stays as it is. The other half
+    is left to HTTP, and to whoever sends the requests: the threads of one call wait for each other, and on a machine
+    without a CPU to spare they take several times as long as one thread alone.
     """
-    threads = 1 if development else max(1, cpus // workers)
+    threads = 1 if development else max(1, cpus // 2 // workers)
     variables = {name: str(threads) for name in THREAD_VARIABLES if name not in environment}
     return [
         ProcessSpec(kind="api_server", name=f"api_server:{index}", index=index, environment=variables)
