@@ -90,6 +90,7 @@ def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str)
 
 
 def _from(path: str, origins: Mapping[str, str]) -> str:
+    path = path.partition("[")[0]  # origins are those of whole lists
     origin = next((o for key, o in origins.items() if key == path or key.startswith(path + ".")), None)
     return f" (set by {origin})" if origin else ""
 

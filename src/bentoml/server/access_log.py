@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 
@@ -140,6 +141,9 @@ def _json(config: AccessLog, component: str) -> _Style:
         shown["span_id"] = f"{request_id:{span_format}}"
         shown["request_id"] = str(request_id)  # as in X-BentoML-Request-ID; JavaScript's numbers have 53 bits
         shown["sampled"] = sampled
-        return encode(shown).decode() + "\n"
+        text = encode(shown).decode()
+        if not text.isascii():  # what is neither a letter nor a sign would reach the terminal, or part the line
+            text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+        return text + "\n"
 
     return line

@@ -58,7 +58,7 @@ _INDEX = """<!DOCTYPE html>
 """
 
 
-def pages(service: Service, *, metrics: bool, guarded: bool) -> dict[str, Page]:
+def pages(service: Service, *, metrics: bool, guarded: bool = False) -> dict[str, Page]:
     """Path → page, for everything that does not depend on the state of the server."""
     document = msgspec.json.encode(service.openapi(metrics=metrics, guarded=guarded))
     index = _INDEX.format(title=html.escape(service.name)).encode()
