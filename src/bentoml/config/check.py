@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
@@ -16,6 +17,9 @@ __all__ = ["convert", "split_runners", "without_idle_keys"]
 logger = logging.getLogger("bentoml")
 
 T = TypeVar("T")
+
+#: What YAML makes of text that looks like a number or a boolean, such as a key of digits.
+_UNQUOTED = r"Expected `str[^`]*`, got `(int|float|bool)`"
 
 _NO_PROBES = "/readyz looks at the runners whenever it is asked, and waits for nothing"
 _NO_RUNNER_LOG = "the calls of runners are counted in the metrics and not logged one by one"
@@ -31,12 +35,6 @@ WITHOUT_EFFECT = {
     "runners.logging": _NO_RUNNER_LOG,
     "tracing": "traces are not exported yet; the access log has their ids",
     "yatai": "there is no remote registry here",
-}
-
-#: Sections of BentoML that must not be left without effect in silence, as others rely on them: why, and what to do.
-MISSING = {
-    "api_server.http.cors": ("answers to browsers on other sites are not permitted yet", "let a proxy add the headers"),
-    "api_server.ssl": ("this server does not speak TLS yet", "put a proxy that does in front of it"),
 }
 
 
@@ -75,11 +73,6 @@ def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str)
     Raises:
         BentoMLConfigException: a key is unknown (with a suggestion) or a value is wrong; names key and origin.
     """
-    if not prefix:
-        for dotted, (reason, hint) in MISSING.items():
-            tree, section = _without(tree, dotted.split("."))
-            if _is_on(section):
-                raise BentoMLConfigException(f"`{dotted}`{_from(dotted, origins)}: {reason}", hint=hint)
     for path, names in _unknown_keys(tree, cls, prefix):
         raise BentoMLConfigException(
             f"Invalid configuration file was given: unknown key `{path}`{_from(path, origins)}",
@@ -92,10 +85,12 @@ def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str)
         path = (prefix + where.rstrip("`")).lstrip(".")
         raise BentoMLConfigException(
             f"Invalid configuration file was given: `{path}`: {text[:1].lower()}{text[1:]}{_from(path, origins)}",
+            hint="put it in quotes, so that it is text" if re.match(_UNQUOTED, text) else "",
         ) from None
 
 
 def _from(path: str, origins: Mapping[str, str]) -> str:
+    path = path.partition("[")[0]  # origins are those of whole lists
     origin = next((o for key, o in origins.items() if key == path or key.startswith(path + ".")), None)
     return f" (set by {origin})" if origin else ""
 
@@ -137,10 +132,3 @@ def _without(tree: Any, path: list[str]) -> tuple[Any, Any]:
         return remaining, tree[first]
     below, removed = _without(tree[first], rest)
     return {**tree, first: below}, removed
-
-
-def _is_on(section: Any) -> bool:
-    """Whether a section asks for something: by `enabled`, else by any value."""
-    if not isinstance(section, Mapping):
-        return section is not None
-    return bool(section.get("enabled", any(value is not None for value in section.values())))

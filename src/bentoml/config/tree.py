@@ -7,14 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from bentoml.config.http import Auth, Http, Tls
+from bentoml.config.section import PositiveInt, PositiveSeconds, Section
+
 __all__ = ["AccessLog", "ApiServer", "Batching", "Config", "Models", "RunnerConfig"]
-
-PositiveInt = Annotated[int, Meta(gt=0)]
-PositiveSeconds = Annotated[float, Meta(gt=0)]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of every section: frozen, and a misspelt key is an error."""
 
 
 class AccessLogFormat(Section, frozen=True):
@@ -28,6 +24,9 @@ class AccessLog(Section, frozen=True):
     """What a line of the access log shows."""
 
     enabled: Annotated[bool, Meta(description="Write one line for each request.")] = True
+    style: Annotated[
+        Literal["text", "json"], Meta(description="The line of BentoML, or one JSON object on each line.")
+    ] = "text"
     request_content_length: Annotated[bool, Meta(description="Show the length of the request body.")] = True
     request_content_type: Annotated[bool, Meta(description="Show the content type of the request.")] = True
     response_content_length: Annotated[bool, Meta(description="Show the length of the response body.")] = True
@@ -93,26 +92,6 @@ class ApiTraffic(Section, frozen=True):
     max_connections: Annotated[PositiveInt, Meta(description="Open connections in one API worker.")] = 10_000
 
 
-class HttpResponse(Section, frozen=True):
-    """What answers carry beside their content."""
-
-    trace_id: Annotated[bool, Meta(description="Send the trace id as X-BentoML-Trace-ID.")] = False
-    server_timing: Annotated[
-        bool, Meta(description="Send Server-Timing: wait, batch size and compute time of each model call.")
-    ] = False
-
-
-class Http(Section, frozen=True):
-    """Where the server listens, and what it takes."""
-
-    host: Annotated[str, Meta(description="Address to listen on: an IPv4 or IPv6 literal.")] = "0.0.0.0"
-    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")] = 3000
-    max_body_size: Annotated[
-        PositiveInt, Meta(description="Largest request body in bytes; a larger one is answered with 413.")
-    ] = 100 * 1024 * 1024
-    response: HttpResponse = msgspec.field(default_factory=HttpResponse)
-
-
 class RunnerProbe(Section, frozen=True):
     """How the server finds out whether its runners are ready."""
 
@@ -137,6 +116,8 @@ class ApiServer(Section, frozen=True):
     metrics: ServerMetrics = msgspec.field(default_factory=ServerMetrics)
     logging: Logging = msgspec.field(default_factory=Logging)
     http: Http = msgspec.field(default_factory=Http)
+    auth: Auth = msgspec.field(default_factory=Auth)
+    ssl: Tls = msgspec.field(default_factory=Tls)
     runner_probe: RunnerProbe = msgspec.field(default_factory=RunnerProbe)
 
 

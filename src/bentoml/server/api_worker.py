@@ -23,6 +23,7 @@ from bentoml.server.control import Go, Start
 from bentoml.server.limits import Limits
 from bentoml.server.listener import Listener
 from bentoml.server.runner_metrics import RunnerMetrics
+from bentoml.server.tls import server_context
 from bentoml.server.worker import Worker, component, run_worker
 from bentoml.service.service import Service
 
@@ -32,25 +33,30 @@ __all__ = ["ApiWorker"]
 class ApiWorker(Worker):
     """Answers requests on the inherited listening socket."""
 
+    _app: App
+    _listener: Listener
+
     def __init__(self, service: Service, loaded: LoadedConfig, start: Start) -> None:
         super().__init__(service, loaded, start)
-        access = loaded.config.api_server.logging.access
         self._placements: list[Placement] = []
-        self._app = App(
-            service,
-            loaded.config,
-            is_ready=self._why_not_ready,
-            access_log=AccessLogWriter(access, component(service, start)) if access.enabled else None,
-        )
-        self._listener = Listener(
-            socket.socket(fileno=start.listen_fd),
-            self._app.handle,
-            limits=_limits(loaded),
-            on_rejected=self._app.rejected,
-            on_late=self._app.late,
-        )
 
     async def begin(self, go: Go) -> Callable[[], None]:
+        server = self.loaded.config.api_server
+        access = server.logging.access
+        self._app = App(
+            self.service,
+            self.loaded.config,
+            is_ready=self._why_not_ready,
+            access_log=AccessLogWriter(access, component(self.service, self.start)) if access.enabled else None,
+        )
+        self._listener = Listener(
+            socket.socket(fileno=self.start.listen_fd),
+            self._app.handle,
+            limits=_limits(self.loaded),
+            on_rejected=self._app.rejected,
+            on_late=self._app.late,
+            ssl=server_context(server.ssl),
+        )
         for runner in self.service.runners:
             paths = go.sockets.get(runner.name)
             placement = self._worker_process(runner, paths) if paths else self._in_process(runner)

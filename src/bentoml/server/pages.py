@@ -56,9 +56,9 @@ _INDEX = """<!DOCTYPE html>
 """
 
 
-def pages(service: Service, *, metrics: bool) -> dict[str, Page]:
+def pages(service: Service, *, metrics: bool, guarded: bool = False) -> dict[str, Page]:
     """Path → page, for everything that does not depend on the state of the server."""
-    document = msgspec.json.encode(service.openapi(metrics=metrics))
+    document = msgspec.json.encode(service.openapi(metrics=metrics, guarded=guarded))
     index = _INDEX.format(title=html.escape(service.name)).encode()
     found: dict[str, Page] = {
         "/": _constant(index, b"text/html; charset=utf-8"),
