@@ -30,6 +30,8 @@ CHECKS = [
     response_schema_conformance,
     status_code_conformance,
 ]
+#: Where the schema says all that there is to say: not that the rows of an array have one length, or what an image is.
+EXACT = {"/json", "/json_pydantic", "/json_typed", "/text", "/array_booleans", "/classify"}
 #: Enough to meet each kind of value; the fuzzer of tests/fuzz runs for longer.
 EXAMPLES = 20
 
@@ -57,6 +59,8 @@ def check(server: Server, mode: GenerationMode, path: str = "") -> None:
         if mode is GenerationMode.NEGATIVE and operation.method != "post":
             continue  # pages take nothing that could be wrong
 
+        must_be_taken = mode is GenerationMode.POSITIVE and (operation.path in EXACT or operation.method == "get")
+
         @given(case=operation.as_strategy(generation_mode=mode))
         @settings(
             max_examples=EXAMPLES if operation.method == "post" else 1,
@@ -66,10 +70,9 @@ def check(server: Server, mode: GenerationMode, path: str = "") -> None:
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        def answers_as_documented(case: Any) -> None:
+        def answers_as_documented(case: Any, *, must_be_taken: bool = must_be_taken) -> None:
             response = case.call_and_validate(base_url=url, session=session, checks=CHECKS)
-            if mode is GenerationMode.POSITIVE:
-                assert response.status_code == 200, (case.body, response.content)
+            assert response.status_code == 200 or not must_be_taken, (case.body, response.content)
 
         answers_as_documented()
         checked += 1

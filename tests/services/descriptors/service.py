@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 import bentoml
 from bentoml import io
-from pydantic import BaseModel, ConfigDict, Field
 
 svc = bentoml.Service("descriptors")
 
@@ -44,11 +46,16 @@ class Reading:
     flags: list[bool] = dataclasses.field(default_factory=list)
 
 
-def offer(name: str, input: io.IODescriptor[Any], output: io.IODescriptor[Any] | None = None) -> None:
+def offer(
+    name: str,
+    input: io.IODescriptor[Any],
+    output: io.IODescriptor[Any] | None = None,
+    answer: Callable[[Any], Any] = lambda value: value,
+) -> None:
     """An API that answers with what it got."""
 
     async def echo(value: Any) -> Any:
-        return value
+        return answer(value)
 
     async def echo_fields(**fields: Any) -> Mapping[str, Any]:
         return fields
@@ -57,14 +64,16 @@ def offer(name: str, input: io.IODescriptor[Any], output: io.IODescriptor[Any] |
     svc.api(input=input, output=output or input, name=name, doc=f"What {name} makes of it.")(function)
 
 
-offer("json", io.JSON())
+# None would be an empty body, as BentoML has it, and NaN is no JSON in the eyes of others.
+offer("json", io.JSON(), answer=lambda value: {"got": value})
 offer("json_pydantic", io.JSON(pydantic_model=Portfolio))
 offer("json_typed", io.JSON(type=list[Reading]))
 offer("text", io.Text())
 offer("array", io.NumpyNdarray())
-offer("array_floats", io.NumpyNdarray(dtype="float64", shape=(-1, 3), enforce_dtype=True, enforce_shape=True))
+floats = io.NumpyNdarray(dtype="float64", shape=(-1, 3), enforce_dtype=True, enforce_shape=True)
+offer("array_floats", floats, answer=np.nan_to_num)
 offer("array_bytes", io.NumpyNdarray(dtype="int8", enforce_dtype=True))
-offer("array_reshaped", io.NumpyNdarray(dtype="int64", shape=(2, -1)))
+offer("array_reshaped", io.NumpyNdarray(dtype="int64", shape=(2, -1)), io.NumpyNdarray())
 offer("array_text", io.NumpyNdarray(dtype="str"))
 offer("array_booleans", io.NumpyNdarray(dtype="bool", enforce_dtype=True, shape=(2,), enforce_shape=True))
 
