@@ -33,7 +33,7 @@ CHECKS = [
 #: Where the schema says all that there is to say: not that the rows of an array have one length, or what an image is.
 EXACT = {"/json", "/json_pydantic", "/json_typed", "/text", "/array_booleans", "/classify"}
 #: Enough to meet each kind of value; the fuzzer of tests/fuzz runs for longer.
-EXAMPLES = 20
+EXAMPLES = 12
 
 
 @pytest.fixture(scope="module")
