@@ -81,3 +81,15 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server
         "service:svc", "--working-dir", str(KITCHEN), folder=folder, home=folder / "home", extra=options
     ) as server:
         yield server
+
+
+MOUNTED = Path(__file__).parent / "services" / "mounted"
+
+
+@pytest.fixture(scope="session")
+def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server]:
+    """The service of tests/services/mounted: applications beside its API, middlewares around it; one worker."""
+    folder = tmp_path_factory.mktemp("mounted")
+    arguments = ("service:svc", "--working-dir", str(MOUNTED), "--api-workers", "1")
+    with _server.serving(*arguments, folder=folder, home=folder / "home") as server:
+        yield server

@@ -123,7 +123,7 @@ def scope(request: Request, rest: str) -> dict[str, Any]:
     kept = ("type", "http_version", "method", "scheme", "path", "root_path", "server", "asgi")
     seen = {name: request.scope[name] for name in kept}
     raw = {name: request.scope[name].decode("latin-1") for name in ("raw_path", "query_string")}
-    return {**seen, **raw, "client": request.client.host, "url": str(request.url), "rest": rest}
+    return {**seen, **raw, "client": request.client.host, "rest": rest}
 
 
 @api.get("/stream")
