@@ -44,7 +44,7 @@ def checked_mount(app: Any, path: str, name: str | None, interface: Literal["asg
     """
     if inspect.isclass(app) or not callable(app):
         raise InvalidArgument(
-            f"an {interface.upper()} application is a function or another object that can be called, not {app!r}",
+            f"{interface.upper()} applications are functions, or other objects that can be called, not {app!r}",
             hint=f"{app.__name__}()" if inspect.isclass(app) else f"svc.mount_{interface}_app(app, path=…)",
         )
     bare = path.strip("/")
