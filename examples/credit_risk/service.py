@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 import bentoml
 from bentoml.io import JSON
 
-
 # Beyond these limits a number is a typing error, and perhaps none that the model can read.
 Count = Annotated[int, Field(ge=0, le=1000)]
 Amount = Annotated[float, Field(ge=0, le=1e9)]
