@@ -88,7 +88,7 @@ class Request:
         target: path and query as they stand on the wire, `b""` where there was no wire.
     """
 
-    __slots__ = ("body", "client", "method", "path", "query_string", "raw_headers", "scheme", "target")
+    __slots__ = ("__weakref__", "body", "client", "method", "path", "query_string", "raw_headers", "scheme", "target")
 
     def __init__(
         self,

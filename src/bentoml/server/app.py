@@ -6,6 +6,7 @@ import difflib
 import inspect
 import re
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from random import getrandbits
@@ -56,7 +57,8 @@ class App:
         self.metrics = RequestMetrics(service, server.metrics) if server.metrics.enabled else None
         self._access_log = access_log
         self._is_ready = is_ready
-        self._late: set[Request] = set()
+        #: Answered in place of their handlers; weakly, as not every one of them has come as far as a handler.
+        self._late: set[weakref.ref[Request]] = set()
         self._service = service
         self._pages: dict[str, Page] = {"/readyz": self._readyz}
         if self.metrics is not None:
@@ -110,7 +112,7 @@ class App:
     def late(self, request: Request) -> Response:
         """The answer to a request that takes longer than `api_server.traffic.timeout`; its endpoint is cancelled."""
         assert self._timeout_s is not None
-        self._late.add(origin_of(request))
+        self._late.add(weakref.ref(origin_of(request), self._late.discard))
         request_id = getrandbits(64)
         response = Response(f"Not able to process the request in {self._timeout_s:g} seconds".encode(), status=504)
         response.raw_headers.append((b"x-bentoml-request-id", b"%d" % request_id))
@@ -183,7 +185,7 @@ class App:
                     in_progress.dec()
                 answered = False
                 if late:
-                    origin = origin_of(request)
+                    origin = weakref.ref(origin_of(request))
                     answered = origin in late
                     late.discard(origin)
                 if metrics is not None and not answered:

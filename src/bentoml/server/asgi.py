@@ -154,7 +154,7 @@ class _Exchange:
             raise InternalServerError(f"{self._name} sent the ASGI message {kind!r}, which is not expected here")
 
     async def _take(self, body: bytes, *, more: bool) -> None:
-        if self._left:
+        if self._left or self.answer.cancelled():
             raise ClientGone("the client is gone")
         if not self.answer.done():
             self._begin(body, more=more)
@@ -196,7 +196,7 @@ class _Exchange:
 
     def ended(self, error: BaseException | None) -> None:
         """The application has returned, or raised."""
-        if self._left:
+        if self._left or self.answer.cancelled():
             logger.debug("%s ended without its client: %s", self._name, error)
         elif not self.answer.done():
             self.answer.set_exception(error or InternalServerError(f"{self._name} ended without an answer"))
