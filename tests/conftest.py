@@ -120,3 +120,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server
 def key() -> dict[str, str]:
     """The header of a request that `guarded` lets in."""
     return {"X-API-Key": KEYS[0]}
+MOUNTED = Path(__file__).parent / "services" / "mounted"
+
+
+@pytest.fixture(scope="session")
+def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server]:
+    """The service of tests/services/mounted: applications beside its API, middlewares around it; one worker."""
+    folder = tmp_path_factory.mktemp("mounted")
+    arguments = ("service:svc", "--working-dir", str(MOUNTED), "--api-workers", "1")
+    with _server.serving(*arguments, folder=folder, home=folder / "home") as server:
+        yield server

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, MutableMapping
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 __all__ = ["Headers", "QueryParams", "Request", "Response"]
 
@@ -85,6 +85,7 @@ class Request:
         query_string: as sent, without the question mark.
         raw_headers: names in lower case.
         client: `"host:port"` of the peer, `"_"` where the transport has none.
+        target: path and query as they stand on the wire, `b""` where there was no wire.
 
     Attributes:
         is_late: it has been answered with a 504 in place of its handler.
@@ -93,7 +94,8 @@ class Request:
     """
 
     __slots__ = (
-        "body", "client", "is_late", "method", "path", "query_string", "raw_headers", "request_id", "scheme", "trace",
+        "body", "client", "is_late", "method", "path", "query_string", "raw_headers", "request_id", "scheme", "target",
+        "trace",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +108,7 @@ class Request:
         body: bytes = b"",
         client: str = "_",
         scheme: str = "http",
+        target: bytes = b"",
     ) -> None:
         self.method = method
         self.path = path
@@ -117,6 +120,7 @@ class Request:
         self.is_late = False
         self.request_id = 0
         self.trace: tuple[int, bool] | None = None
+        self.target = target
 
     def header(self, name: bytes) -> bytes:
         """The first value of a header given in lower case, `b""` where it is absent."""
@@ -124,6 +128,13 @@ class Request:
             if key == name:
                 return value
         return b""
+
+    @property
+    def raw_path(self) -> bytes:
+        """The path as it was sent, percent-encoded, without the query string."""
+        if self.target.startswith(b"/"):
+            return self.target.partition(b"?")[0]
+        return quote(self.path, safe="/:@!$&'()*+,;=~").encode("ascii")
 
     @property
     def headers(self) -> Headers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +11,19 @@ from random import getrandbits
 from typing import Any
 
 from bentoml import _metrics
-from bentoml._context import ModelTiming, model_timings, trace_of
+from bentoml._context import Context, ModelTiming, model_timings, trace_of
 from bentoml._http import RawHeader, Request, Response
 from bentoml._trace_context import format_traceparent, new_span_id
 from bentoml.config import Config
 from bentoml.server.access_log import AccessLogWriter
+from bentoml.server.asgi import AsgiHandler
+from bentoml.server.asgi_app import origin_of
 from bentoml.server.concurrency import ConcurrencyLimit
 from bentoml.server.endpoint import EndpointHandler, endpoint_handler
 from bentoml.server.errors import error_response
 from bentoml.server.http1 import refused
 from bentoml.server.layers import cors_policy, layers
+from bentoml.server.mounts import mount_handler, mount_of
 from bentoml.server.pages import Page, pages
 from bentoml.server.request_metrics import RequestMetrics
 from bentoml.server.shared import Handler
@@ -53,10 +57,9 @@ class App:
         self.metrics = RequestMetrics(service, server.metrics) if server.metrics.enabled else None
         self._access_log = access_log
         self._is_ready = is_ready
-        self._pages: dict[str, Page] = {
-            **pages(service, metrics=server.metrics.enabled, guarded=server.auth.is_on),
-            "/readyz": self._readyz,
-        }
+        self._service = service
+        self._guarded = server.auth.is_on
+        self._pages: dict[str, Page] = {"/readyz": self._readyz}
         if self.metrics is not None:
             self._pages["/metrics"] = _metrics_page
         self._endpoints = {
@@ -64,11 +67,20 @@ class App:
             for api in service.apis.values()
         }
         self._paged = self._observed_page()
+        hosted = [(mount.path, mount_handler(mount, self.threads)) for mount in service.mounts]
+        #: The applications that are told of start and stop.
+        self._hosted = [handler for _, handler in hosted if isinstance(handler, AsgiHandler)]
+        self._mounts = [
+            (path, self._observed(path, handler)) for path, handler in sorted(hosted, key=lambda item: -len(item[0]))
+        ]
+        self._elsewhere = self._mounted_or_paged if self._mounts else self._paged
         #: What the listener calls: the route inside of the layers that are on.
         self.handle: Handler = self._route
         self._cors = cors_policy(config)
         for layer in layers(service, config, cors=self._cors, refused=self._refused):
             self.handle = layer(self.handle)
+            if isinstance(self.handle, AsgiHandler):
+                self._hosted.append(self.handle)
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; never raises."""
@@ -81,6 +93,15 @@ class App:
         # Scrapes come every few seconds; they are answered unseen.
         if request.path == "/metrics" and self.metrics is not None:
             return _metrics_page(request)
+        return self._elsewhere(request)
+
+    def _mounted_or_paged(self, request: Request) -> Response | Awaitable[Response]:
+        """What no API answers: a page, else the mount with the longest path, else the page that says no."""
+        path = request.path
+        if not (path in self._pages and request.method in ("GET", "HEAD")):
+            mounted = mount_of(path, self._mounts)
+            if mounted is not None:
+                return mounted[1](request)
         return self._paged(request)
 
     def rejected(self, status: int, message: str, fields: list[RawHeader]) -> Response:
@@ -95,7 +116,7 @@ class App:
     def late(self, request: Request) -> Response:
         """The answer to a request that takes longer than `api_server.traffic.timeout`; its endpoint is cancelled."""
         assert self._timeout_s is not None
-        request.is_late = True
+        origin_of(request).is_late = True
         response = Response(f"Not able to process the request in {self._timeout_s:g} seconds".encode(), status=504)
         self._note(request, response, request.request_id or new_span_id(), self._timeout_s)
         if self._cors is not None:
@@ -111,10 +132,36 @@ class App:
         """What every answer to an API gets, for those that are not made by its endpoint."""
         response.raw_headers.append((b"x-bentoml-request-id", b"%d" % request_id))
         if self.metrics is not None:
-            known = request.path in self._endpoints or request.path in self._pages
-            self.metrics.observed(request.path if known else "(unknown)", response.status, elapsed_s)
+            self.metrics.observed(self._label(request.path), response.status, elapsed_s)
         if self._access_log is not None:
             self._access_log.log(request, response, elapsed_s, request_id)
+
+    def _label(self, path: str) -> str:
+        """What stands for a path in the metrics: strangers must not be able to add series."""
+        if path in self._endpoints or path in self._pages:
+            return path
+        mounted = mount_of(path, self._mounts)
+        return mounted[0] if mounted is not None else "(unknown)"
+
+    async def start(self) -> None:
+        """Run what the service wants to run before the first request, and let its applications start.
+
+        Raises:
+            Exception: what a hook raised.
+            BentoMLException: an application says that it cannot start.
+        """
+        await _run_hooks(self._service.startup_hooks, self.state)
+        for handler in self._hosted:
+            await handler.lifespan.start()
+        # Now, as applications may add routes when they start.
+        self._pages |= pages(self._service, metrics=self.metrics is not None, guarded=self._guarded)
+
+    async def stop(self) -> None:
+        """After the last request: let the applications stop, then run what the service wants to run."""
+        for handler in reversed(self._hosted):
+            await handler.close()
+            await handler.lifespan.stop()
+        await _run_hooks(self._service.shutdown_hooks, self.state)
 
     def close(self) -> None:
         """Write what the access log still holds; let the threads end."""
@@ -150,7 +197,7 @@ class App:
                 elapsed_s = time.perf_counter() - started_s
                 if in_progress is not None:
                     in_progress.dec()
-                answered = request.is_late
+                answered = origin_of(request).is_late
                 if metrics is not None and not answered:
                     metrics.observed(route, status, elapsed_s)
             headers = response.raw_headers
@@ -204,6 +251,13 @@ class App:
         near = difflib.get_close_matches(path[:_COMPARED_CHARS], self._endpoints, n=1)
         advice = f"Did you mean POST {near[0]}?" if near else f"This service has {', '.join(routes) or 'no API'}."
         return Response(f"Not Found. {advice} See /docs.json for all routes.\n".encode(), status=404)
+
+
+async def _run_hooks(hooks: Iterable[Callable[..., Any]], state: dict[str, Any]) -> None:
+    for hook in hooks:
+        result = hook(Context(Request(), state)) if inspect.signature(hook).parameters else hook()
+        if inspect.isawaitable(result):
+            await result
 
 
 #: Of an unknown path: the search for similar routes takes time that grows with it.

@@ -14,13 +14,13 @@ from bentoml.config import Config
 from bentoml.server.auth import KEY_HEADERS, Refused, auth_layer
 from bentoml.server.compression import gzip_layer
 from bentoml.server.cors import CorsPolicy, cors_layer
+from bentoml.server.mounts import Middlewares
 from bentoml.server.shared import Handler
 from bentoml.service.service import Service
 
 __all__ = ["Layer", "cors_policy", "layers"]
 
 Layer = Callable[[Handler], Handler]
-
 
 def layers(service: Service, config: Config, *, cors: CorsPolicy | None, refused: Refused) -> list[Layer]:
     """The layers that are on, the innermost first.
@@ -31,6 +31,8 @@ def layers(service: Service, config: Config, *, cors: CorsPolicy | None, refused
     """
     server = config.api_server
     found: list[Layer] = []
+    if service.middlewares:
+        found.append(Middlewares(service.middlewares, body_bytes=server.http.max_body_size))
     if server.http.response.gzip.enabled:
         found.append(gzip_layer(server.http.response.gzip))
     if server.auth.is_on:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from bentoml.service.api import InferenceAPI
+from bentoml.service.components import Components, renamed
+from bentoml.service.mount import Mount
+from bentoml.service.openapi_mounts import add_mounts
 
 __all__ = ["PROBES", "openapi_document"]
 
-_SCHEMAS = "#/components/schemas/"
-_TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _SERVICE_TAG = "Service APIs"
 _INFRASTRUCTURE_TAG = "Infrastructure"
+_REQUEST_ID = "X-BentoML-Request-ID"
 
 #: What tells whether the server lives and is ready; whoever looks after it needs no key.
 PROBES = frozenset({"/livez", "/healthz", "/readyz"})
-#: path → description.
-_INFRASTRUCTURE = {
-    "/healthz": "Health: answers as long as the process lives. The same as /livez.",
-    "/livez": "Liveness: answers as long as the process lives; a failure means that it should be restarted.",
-    "/readyz": "Readiness: 200 when requests can be answered, 503 while a model is not loaded yet.",
-    "/metrics": "Metrics in the Prometheus text format.",
-}
 
-#: The errors that every API may answer with, and when.
+#: The errors that every API may answer with, and when; at 404 and 422 it is the function that raised.
 _ERRORS = {
     HTTPStatus.BAD_REQUEST: "The input breaks a rule; the text names the field and the rule.",
+    HTTPStatus.NOT_FOUND: "The service did not find what the input names.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than the server takes.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The input has a content type that this API does not take.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The input is well-formed, and the service cannot use it.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The service failed; its log has the details under the request id.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Refused now; try again after the seconds in `Retry-After`.",
+    HTTPStatus.GATEWAY_TIMEOUT: "The answer took too long.",
 }
 
 #: What guarded servers take, in either of two ways.
@@ -39,7 +38,7 @@ _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, as `Authorization: Bearer <key>`."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key, as `X-API-Key`."},
 }
-_UNAUTHORIZED = "Unauthorized: No API key was sent, or none that this server knows."
+_METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 
 def openapi_document(
@@ -50,6 +49,7 @@ def openapi_document(
     apis: Iterable[InferenceAPI],
     metrics: bool,
     guarded: bool = False,
+    mounts: Iterable[Mount] = (),
 ) -> dict[str, Any]:
     """Paths, schemas and examples of a service, as a JSON-compatible mapping.
 
@@ -57,17 +57,18 @@ def openapi_document(
         version: of the bento; None when the service was not loaded from one.
         metrics: whether the server offers /metrics.
         guarded: whether everything but the probes asks for an API key.
+        mounts: applications, whose operations are added where they can tell them.
     """
-    schemas: dict[str, Any] = {"Error": {"title": "Error", "type": "string", "description": "What went wrong."}}
+    components = Components(_shared_components(guarded=guarded))
     paths: dict[str, Any] = {}
     for api in apis:
-        request = _joined(schemas, api.input.openapi_components(), api.input.openapi_request_body())
-        response = _joined(schemas, api.output.openapi_components(), api.output.openapi_responses())
-        paths[api.route] = {"post": _operation(name, api, request, response)}
-    for path, text in _INFRASTRUCTURE.items():
-        if path == "/metrics" and not metrics:
-            continue
-        paths[path] = {"get": _probe(path, text)}
+        request = _added(components, api.input.openapi_components(), api.input.openapi_request_body())
+        response = _added(components, api.output.openapi_components(), api.output.openapi_responses())
+        response.setdefault("headers", {})[_REQUEST_ID] = {"$ref": "#/components/headers/RequestId"}
+        path = quote(api.route, safe="/:@!$&'()*+,;=~")
+        paths[path] = {"post": _operation(name, api, request, response)}
+    for path, operation in _infrastructure(metrics=metrics).items():
+        paths[path] = {"get": operation}
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -78,57 +79,42 @@ def openapi_document(
         "servers": [{"url": "."}],
         "tags": [
             {"name": _SERVICE_TAG, "description": "What the service offers."},
-            {"name": _INFRASTRUCTURE_TAG, "description": "Probes and metrics."},
+            {"name": _INFRASTRUCTURE_TAG, "description": "Probes, metrics and this document."},
         ],
         "paths": paths,
-        "components": {"schemas": schemas},
     }
+    add_mounts(document, components, mounts)
+    document["components"] = components.kinds
     if guarded:
         _guard(document)
     return document
 
 
 def _guard(document: dict[str, Any]) -> None:
-    """Say of every operation but the probes that it asks for a key."""
-    document["components"]["securitySchemes"] = _SECURITY_SCHEMES
-    document["security"] = [{name: []} for name in _SECURITY_SCHEMES]
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
+    """Say of every operation but the probes that it asks for a key, beside whatever it asks for itself."""
+    keys: list[dict[str, list[str]]] = [{name: []} for name in _SECURITY_SCHEMES]
+    document["security"] = keys
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method not in _METHODS:
+                continue
             if path in PROBES:
                 operation["security"] = []
-            else:
-                content = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}Error"}}}
-                operation["responses"]["401"] = {"description": _UNAUTHORIZED, "content": content}
+                continue
+            own = operation.get("security")
+            if own:
+                operation["security"] = [{**key, **each} for key in keys for each in own]
+            elif own is not None:
+                del operation["security"]
+            operation["responses"].setdefault("401", {"$ref": "#/components/responses/Unauthorized"})
 
 
-def _joined(schemas: dict[str, Any], components: Mapping[str, Any], content: Any) -> Any:
-    """Add the components of a descriptor to `schemas`; its content, with the names that they have there.
-
-    Two modules may each have a model `Input`. The second one becomes `Input_2`; what it is made of is numbered too.
-    """
-    number = 1
-    while True:
-        names = {name: name if number == 1 else f"{name}_{number}" for name in components}
-        added = {names[name]: _renamed(schema, names) for name, schema in components.items()}
-        if all(schemas.get(name, schema) == schema for name, schema in added.items()):
-            schemas.update(added)
-            return _renamed(content, names)
-        number += 1
-
-
-def _renamed(node: Any, names: Mapping[str, str]) -> Any:
-    if isinstance(node, dict):
-        return {key: _renamed(value, names) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_renamed(value, names) for value in node]
-    if isinstance(node, str) and node.startswith(_SCHEMAS):
-        name = node.removeprefix(_SCHEMAS)
-        return _SCHEMAS + names.get(name, name)
-    return node
+def _added(components: Components, schemas: dict[str, Any], content: Any) -> Any:
+    """Take in the schemas of a descriptor; its content, with the names that they have here."""
+    return renamed(content, components.add({"schemas": schemas}))
 
 
 def _operation(service: str, api: InferenceAPI, request: Any, response: Any) -> dict[str, Any]:
-    error = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}Error"}}}
     return {
         "tags": [_SERVICE_TAG],
         "summary": f"InferenceAPI({type(api.input).__name__} → {type(api.output).__name__})",
@@ -138,22 +124,83 @@ def _operation(service: str, api: InferenceAPI, request: Any, response: Any) -> 
         "requestBody": request,
         "responses": {
             "200": response,
-            **{
-                str(status.value): {"description": f"{status.phrase}: {text}", "content": error}
-                for status, text in _ERRORS.items()
-            },
-            "504": {"description": "Gateway Timeout: The answer took too long.", "content": _TEXT},
+            **{str(status.value): {"$ref": f"#/components/responses/{_name_of(status)}"} for status in _ERRORS},
         },
     }
 
 
-def _probe(path: str, description: str) -> dict[str, Any]:
-    responses: dict[str, Any] = {"200": {"description": "Successful Response", "content": _TEXT}}
-    if path == "/readyz":
-        responses["503"] = {"description": "Not ready", "content": _TEXT}
+def _shared_components(*, guarded: bool) -> dict[str, dict[str, Any]]:
+    """What every document has: errors, the header of all answers of an API, the keys of a guarded server."""
+    error = {
+        "title": "Error",
+        "type": "string",
+        "description": "What went wrong; empty where only the log of the server says it.",
+        "examples": ["BentoService error handling API request: Invalid JSON input received: the body is empty"],
+    }
+    responses = {_name_of(status): _error(status, text) for status, text in _ERRORS.items()}
+    headers = {
+        "RequestId": {
+            "description": "The number under which the log of the server has this request.",
+            "schema": {"type": "string", "pattern": "^[0-9]+$"},
+        },
+        "RetryAfter": {
+            "description": "Seconds after which a retry makes sense.",
+            "schema": {"type": "integer", "minimum": 1},
+        },
+    }
+    found = {"schemas": {"Error": error}, "responses": responses, "headers": headers}
+    if guarded:
+        text = "No API key was sent, or none that this server knows."
+        responses[_name_of(HTTPStatus.UNAUTHORIZED)] = _error(HTTPStatus.UNAUTHORIZED, text)
+        found["securitySchemes"] = _SECURITY_SCHEMES
+    return found
+
+
+def _name_of(status: HTTPStatus) -> str:
+    return status.phrase.replace(" ", "")
+
+
+def _error(status: HTTPStatus, text: str) -> dict[str, Any]:
+    headers = {_REQUEST_ID: {"$ref": "#/components/headers/RequestId"}}
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    if status is HTTPStatus.GATEWAY_TIMEOUT:
+        content = _text("Not able to process the request in 60 seconds")
+    else:
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {"description": f"{status.phrase}: {text}", "headers": headers, "content": content}
+
+
+def _infrastructure(*, metrics: bool) -> dict[str, Any]:
+    """The operations of the server's own pages, by path."""
+    alive = "answers as long as the process lives"
+    found = {
+        "/healthz": _page(f"Health: {alive}. The same as /livez.", "healthz", _text("\n")),
+        "/livez": _page(f"Liveness: {alive}; a failure means that it should be restarted.", "livez", _text("\n")),
+        "/readyz": _page(
+            "Readiness: 200 when requests can be answered, 503 while a model is not loaded yet.", "readyz", _text("\n")
+        ),
+        "/docs.json": _page("This document.", "openapi", {"application/json": {"schema": {"type": "object"}}}),
+    }
+    found["/readyz"]["responses"]["503"] = {
+        "description": "Not ready; the text says why.",
+        "headers": {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
+        "content": _text("Runners are not ready.\n"),
+    }
+    if metrics:
+        sample = "# TYPE bentoml_api_server_request_in_progress gauge\n"
+        found["/metrics"] = _page("Metrics in the Prometheus text format 0.0.4.", "metrics", _text(sample))
+    return found
+
+
+def _page(description: str, operation_id: str, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "tags": [_INFRASTRUCTURE_TAG],
         "description": description,
-        "operationId": path.strip("/"),
-        "responses": responses,
+        "operationId": operation_id,
+        "responses": {"200": {"description": "Successful Response", "content": content}},
     }
+
+
+def _text(example: str) -> dict[str, Any]:
+    return {"text/plain": {"schema": {"type": "string"}, "example": example}}
