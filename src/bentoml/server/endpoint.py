@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -40,14 +40,6 @@ def endpoint_handler(api: InferenceAPI, *, threads: Executor, state: dict[str, A
 
         return handle_async
 
-    if api.is_streaming:
-
-        async def handle_stream(request: Request) -> Response:
-            response: Response = encode(function(decode(request)), None)
-            return response
-
-        return handle_stream
-
     async def handle_sync(request: Request) -> Response:
         value = decode(request)
         response: Response = encode(await _in_thread(threads, function, value), None)
@@ -61,6 +53,7 @@ def _is_general(api: InferenceAPI) -> bool:
     sides = (api.input, api.output)
     return (
         api.needs_context
+        or _may_stream(api)
         or api.input.fields is not None
         or api.output.negotiates
         or any(side.offloads for side in sides)
@@ -68,12 +61,16 @@ def _is_general(api: InferenceAPI) -> bool:
     )
 
 
+def _may_stream(api: InferenceAPI) -> bool:
+    return api.is_streaming or api.output.streams
+
+
 def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> EndpointHandler:
-    """With a Context, fields, negotiation, or descriptors that are asynchronous or slow."""
+    """With a Context, fields, streams, negotiation, or descriptors that are asynchronous or slow."""
     function = _caller(api)
     decode: Callable[[Request], Any] = api.input.from_http_request
     encode = _encoder(api)
-    in_thread = not (api.is_async or api.is_streaming)
+    in_thread, may_stream = not (api.is_async or api.is_streaming), _may_stream(api)
     decode_step, encode_step = _step(decode, threads, api.input.offloads), _step(encode, threads, api.output.offloads)
 
     async def handle(request: Request) -> Response:
@@ -85,6 +82,8 @@ def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> 
             result = function(value, context)
         else:
             result = await _in_thread(threads, function, value, context)
+        if may_stream and hasattr(result, "__aiter__"):
+            result = await _Begun.of(result)
         response: Response = await encode_step(result, context, request)
         return response
 
@@ -100,6 +99,32 @@ def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> 
     slow = api.input.offloads or api.output.offloads
     asynchronous = _is_async(decode) or _is_async(api.output.to_http_response)
     return handle_in_thread if in_thread and slow and not asynchronous else handle
+
+
+class _Begun(AsyncIterator[Any]):
+    """A stream whose first item is there: by then the function has set its headers, or has failed in time for a 500."""
+
+    def __init__(self, first: list[Any], others: AsyncIterator[Any]) -> None:
+        self._first = first
+        self._others = others
+
+    @classmethod
+    async def of(cls, items: AsyncIterable[Any]) -> _Begun:
+        """Wait for the first item of a stream."""
+        others = aiter(items)
+        try:
+            return cls([await anext(others)], others)
+        except StopAsyncIteration:
+            return cls([], others)
+
+    async def __anext__(self) -> Any:
+        return self._first.pop() if self._first else await anext(self._others)
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        close = getattr(self._others, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _caller(api: InferenceAPI) -> Callable[[Any, Context | None], Any]:

@@ -1,4 +1,4 @@
-"""Shared: what the connections of one listener have in common; Handler: what they ask for answers."""
+"""Shared: what connections of one listener have in common; Handler: what they ask; StreamCut: an answer that is cut."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from collections.abc import Awaitable, Callable
 from bentoml._http import Request, Response
 from bentoml.server.limits import Limits
 
-__all__ = ["Handler", "Shared"]
+__all__ = ["Handler", "Shared", "StreamCut"]
 
 #: Answers a request whose body has been read: at once, or with something to await.
 Handler = Callable[[Request], Response | Awaitable[Response]]
+
+
+class StreamCut(Exception):
+    """Raised by the chunks of an answer that cannot go on; why is known and logged, and the connection is to be cut."""
 
 
 class Shared:

@@ -38,7 +38,8 @@ class InferenceAPI:
     """
 
     __slots__ = (
-        "context_name", "doc", "function", "input", "is_async", "is_streaming", "name", "needs_context", "output", "route",
+        "context_name", "doc", "function", "input", "is_async", "is_streaming", "name", "needs_context", "output",
+        "route",
     )  # fmt: skip
 
     def __init__(
@@ -138,7 +139,7 @@ def _takes_context(function: Callable[..., Any], descriptor: IODescriptor[Any], 
 
 
 def _context_name(function: Callable[..., Any], fields: Mapping[str, IODescriptor[Any]], name: str) -> str | None:
-    """The parameter that takes the Context beside the fields; every other parameter must be a field, and the reverse."""
+    """The parameter that takes the Context beside the fields; all others must be the fields, and the reverse."""
     parameters = inspect.signature(function).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     named = [

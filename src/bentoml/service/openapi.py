@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+from bentoml.io._components import joined
 from bentoml.service.api import InferenceAPI
 
 __all__ = ["openapi_document"]
@@ -45,8 +46,8 @@ def openapi_document(
     schemas: dict[str, Any] = {"Error": {"title": "Error", "type": "string", "description": "What went wrong."}}
     paths: dict[str, Any] = {}
     for api in apis:
-        request = _joined(schemas, api.input.openapi_components(), api.input.openapi_request_body())
-        response = _joined(schemas, api.output.openapi_components(), api.output.openapi_responses())
+        request = joined(schemas, api.input.openapi_components(), api.input.openapi_request_body())
+        response = joined(schemas, api.output.openapi_components(), api.output.openapi_responses())
         paths[api.route] = {"post": _operation(name, api, request, response)}
     for path, text in _INFRASTRUCTURE.items():
         if path == "/metrics" and not metrics:
@@ -67,32 +68,6 @@ def openapi_document(
         "paths": paths,
         "components": {"schemas": schemas},
     }
-
-
-def _joined(schemas: dict[str, Any], components: Mapping[str, Any], content: Any) -> Any:
-    """Add the components of a descriptor to `schemas`; its content, with the names that they have there.
-
-    Two modules may each have a model `Input`. The second one becomes `Input_2`; what it is made of is numbered too.
-    """
-    number = 1
-    while True:
-        names = {name: name if number == 1 else f"{name}_{number}" for name in components}
-        added = {names[name]: _renamed(schema, names) for name, schema in components.items()}
-        if all(schemas.get(name, schema) == schema for name, schema in added.items()):
-            schemas.update(added)
-            return _renamed(content, names)
-        number += 1
-
-
-def _renamed(node: Any, names: Mapping[str, str]) -> Any:
-    if isinstance(node, dict):
-        return {key: _renamed(value, names) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_renamed(value, names) for value in node]
-    if isinstance(node, str) and node.startswith(_SCHEMAS):
-        name = node.removeprefix(_SCHEMAS)
-        return _SCHEMAS + names.get(name, name)
-    return node
 
 
 def _operation(service: str, api: InferenceAPI, request: Any, response: Any) -> dict[str, Any]:
