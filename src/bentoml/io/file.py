@@ -28,7 +28,7 @@ class Upload(io.BytesIO, BinaryIO):
         content_type: as sent, in lower case and without parameters; empty where the client sent none.
     """
 
-    name: str | None
+    name: str | None = None
 
     def __init__(self, content: bytes, *, name: str | None = None, content_type: str = "") -> None:
         super().__init__(content)
@@ -125,17 +125,16 @@ class BytesIOFile(IODescriptor[Any], descriptor_id="bentoml.io.File"):
         return super().from_sample(sample, **arguments)
 
     def _from_sample(self, sample: Any) -> bytes:
-        if hasattr(sample, "read"):
-            sample = sample.read()
-        elif not isinstance(sample, bytes):
-            try:
+        try:
+            if isinstance(sample, (str, os.PathLike)):
                 with open(sample, "rb") as file:
-                    sample = file.read()
-            except (OSError, TypeError, ValueError) as error:
-                raise BadInput(f"File: {sample!r} is no sample: {error}", hint="give a path, bytes or a file") from None
-        if not isinstance(sample, bytes):
-            raise BadInput("File: the sample is a text file", hint="open it with 'rb'")
-        return sample
+                    return file.read()
+            content = sample.read() if hasattr(sample, "read") else sample
+        except (OSError, ValueError) as error:
+            raise BadInput(f"File: the sample cannot be read: {error}") from error
+        if not isinstance(content, bytes):
+            raise BadInput(f"File: {sample!r} is no sample", hint="give a path, bytes, or a file opened with 'rb'")
+        return content
 
 
 #: BentoML 1.x makes a `BytesIOFile` of every `File(…)`, and shows that name.

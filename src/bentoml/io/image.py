@@ -44,8 +44,8 @@ class Image(IODescriptor[Any], descriptor_id="bentoml.io.Image"):
     thread. `pip install makunouchi[image]` installs Pillow.
 
     Args:
-        pilmode: Pillow's name of the mode in which an array is read where its shape leaves that open, as with
-            `"HSV"`, and to which an answer is converted that `mime_type` cannot hold, as JPEG no transparency.
+        pilmode: Pillow's name of a mode. An array is read in it where its shape leaves that open, as with `"HSV"`;
+            and an answer is converted to it, or else to RGB, that `mime_type` cannot hold, as JPEG no transparency.
         mime_type: of the answer.
         allowed_mime_types: of requests; the body is decoded as one of these formats, whatever its header says. The
             default are AVIF (if this Pillow has it), BMP, GIF, JPEG, PNG, TIFF and WebP. PostScript is never read.
@@ -175,13 +175,16 @@ class Image(IODescriptor[Any], descriptor_id="bentoml.io.Image"):
             return self._saved(image)
         except (OSError, ValueError):
             pass  # the format does not have this mode
-        try:
-            return self._saved(image.convert(self.pilmode))
-        except (OSError, ValueError) as error:
-            raise InternalServerError(
-                f"Image: an image of mode {image.mode} and size {image.size} cannot be written as {self.mime_type}: "
-                f"{error}"
-            ) from error
+        if image.mode.startswith("I;16"):  # Pillow would make all white what is brighter than 255 of 65535
+            image = image.convert("I").point(lambda value: value / 256)
+        for mode in (self.pilmode, "RGB"):
+            try:
+                return self._saved(image.convert(mode))
+            except (OSError, ValueError) as error:
+                reason = error
+        raise InternalServerError(
+            f"Image: an image of mode {image.mode} and size {image.size} cannot be written as {self.mime_type}: {reason}"
+        )
 
     def _saved(self, image: Any) -> bytes:
         file = io.BytesIO()
