@@ -294,7 +294,7 @@ def test_an_array_that_is_no_image_is_an_error_of_the_service() -> None:
 
 
 def test_an_image_too_long_for_its_format_is_an_error_of_the_service() -> None:
-    with pytest.raises(InternalServerError, match=r"of mode L and size \(70000, 1\) cannot be written as image/jpeg"):
+    with pytest.raises(InternalServerError, match=r"of mode L and size \(70000, 1\) cannot become image/jpeg"):
         Image().to_http_response(PIL.Image.new("L", (70_000, 1)), None)
 
 

@@ -183,8 +183,8 @@ class Image(IODescriptor[Any], descriptor_id="bentoml.io.Image"):
             except (OSError, ValueError) as error:
                 reason = error
         raise InternalServerError(
-            f"Image: an image of mode {image.mode} and size {image.size} cannot be written as {self.mime_type}: {reason}"
-        )
+            f"Image: an image of mode {image.mode} and size {image.size} cannot become {self.mime_type}: {reason}"
+        ) from reason
 
     def _saved(self, image: Any) -> bytes:
         file = io.BytesIO()
