@@ -88,6 +88,15 @@ def test_a_stream_whose_client_goes_is_counted_as_such_and_its_chunks_are_closed
     assert asyncio.run(main(False)) == [CLIENT_CLOSED]
 
 
+def test_a_stream_whose_status_has_no_body_is_counted_under_it() -> None:
+    async def main() -> list[int]:
+        stream, ended = observed(chunks(b"never sent"), status=204)
+        await stream.aclose()
+        return ended
+
+    assert asyncio.run(main()) == [204]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("secret"), InternalServerError("secret"), SystemExit("secret")])
 def test_events_that_fail_end_with_an_event_that_names_the_request_and_nothing_else(
     error: BaseException, log: pytest.LogCaptureFixture

@@ -47,8 +47,9 @@ class Image(IODescriptor[Any], descriptor_id="bentoml.io.Image"):
         pilmode: Pillow's name of a mode. An array is read in it where its shape leaves that open, as with `"HSV"`;
             and an answer is converted to it, or else to RGB, that `mime_type` cannot hold, as JPEG no transparency.
         mime_type: of the answer.
-        allowed_mime_types: of requests; the body is decoded as one of these formats, whatever its header says. The
-            default are AVIF (if this Pillow has it), BMP, GIF, JPEG, PNG, TIFF and WebP. PostScript is never read.
+        allowed_mime_types: of requests; the body is decoded as one of these formats, whatever its header says. A
+            client that does not know sends none, or `application/octet-stream`. The default are AVIF (if this Pillow
+            has it), BMP, GIF, JPEG, PNG, TIFF and WebP. PostScript is never read.
         max_pixels: width times height of the largest image that is decoded; known from its header before that. The
             limits of Pillow itself, which warns from 89 million pixels and refuses from twice as many, hold as well.
 

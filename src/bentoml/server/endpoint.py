@@ -26,23 +26,37 @@ def endpoint_handler(api: InferenceAPI, *, threads: Executor, state: dict[str, A
         threads: where plain functions run.
         state: `ctx.state`, one dictionary per process.
     """
+    if _is_general(api):
+        return _general(api, threads=threads, state=state)
     function = api.function
     decode: Callable[[Request], Any] = api.input.from_http_request
     encode: Callable[[Any, Context | None], Any] = api.output.to_http_response
-    if _is_general(api):
-        return _general(api, threads=threads, state=state)
+    may_stream = api.output.streams
+
+    if api.is_streaming:
+
+        async def handle_stream(request: Request) -> Response:
+            response: Response = encode(await _Begun.of(function(decode(request))), None)
+            return response
+
+        return handle_stream
 
     if api.is_async:
 
         async def handle_async(request: Request) -> Response:
-            response: Response = encode(await function(decode(request)), None)
+            result = await function(decode(request))
+            if may_stream and hasattr(result, "__aiter__"):
+                result = await _Begun.of(result)
+            response: Response = encode(result, None)
             return response
 
         return handle_async
 
     async def handle_sync(request: Request) -> Response:
-        value = decode(request)
-        response: Response = encode(await _in_thread(threads, function, value), None)
+        result = await _in_thread(threads, function, decode(request))
+        if may_stream and hasattr(result, "__aiter__"):
+            result = await _Begun.of(result)
+        response: Response = encode(result, None)
         return response
 
     return handle_sync
@@ -53,7 +67,6 @@ def _is_general(api: InferenceAPI) -> bool:
     sides = (api.input, api.output)
     return (
         api.needs_context
-        or _may_stream(api)
         or api.input.fields is not None
         or api.output.negotiates
         or any(side.offloads for side in sides)
@@ -61,16 +74,13 @@ def _is_general(api: InferenceAPI) -> bool:
     )
 
 
-def _may_stream(api: InferenceAPI) -> bool:
-    return api.is_streaming or api.output.streams
-
-
 def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> EndpointHandler:
-    """With a Context, fields, streams, negotiation, or descriptors that are asynchronous or slow."""
+    """With a Context, fields, negotiation, or descriptors that are asynchronous or slow."""
     function = _caller(api)
     decode: Callable[[Request], Any] = api.input.from_http_request
     encode = _encoder(api)
-    in_thread, may_stream = not (api.is_async or api.is_streaming), _may_stream(api)
+    in_thread = not (api.is_async or api.is_streaming)
+    may_stream = api.is_streaming or api.output.streams
     decode_step, encode_step = _step(decode, threads, api.input.offloads), _step(encode, threads, api.output.offloads)
 
     async def handle(request: Request) -> Response:
@@ -117,14 +127,18 @@ class _Begun(AsyncIterator[Any]):
         except StopAsyncIteration:
             return cls([], others)
 
-    async def __anext__(self) -> Any:
-        return self._first.pop() if self._first else await anext(self._others)
+    def __anext__(self) -> Awaitable[Any]:
+        return _ready(self._first.pop()) if self._first else self._others.__anext__()
 
     async def aclose(self) -> None:
         """Close the stream."""
         close = getattr(self._others, "aclose", None)
         if close is not None:
             await close()
+
+
+async def _ready(item: Any) -> Any:
+    return item
 
 
 def _caller(api: InferenceAPI) -> Callable[[Any, Context | None], Any]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 from bentoml._http import Request, Response
 from bentoml.server.errors import stream_error
+from bentoml.server.http1 import has_body
 from bentoml.server.shared import StreamCut
 
 __all__ = ["CLIENT_CLOSED", "ObservedStream", "close"]
@@ -55,7 +56,7 @@ class ObservedStream(AsyncIterator[bytes]):
 
     async def aclose(self) -> None:
         """Close the chunks; the server does so once they are sent and also when they cannot be."""
-        self._end(CLIENT_CLOSED)
+        self._end(CLIENT_CLOSED if has_body(self._response.status) else self._response.status)
         try:
             await close(self._chunks)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the border of a request
