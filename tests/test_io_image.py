@@ -24,6 +24,7 @@ from bentoml.exceptions import (
     InternalServerError,
     InvalidArgument,
     PayloadTooLarge,
+    UnprocessableEntity,
     UnsupportedMediaType,
 )
 from bentoml.io import Image, from_spec
@@ -293,9 +294,10 @@ def test_an_array_that_is_no_image_is_an_error_of_the_service() -> None:
         Image().to_http_response(np.zeros((2, 2, 7)), None)
 
 
-def test_an_image_too_long_for_its_format_is_an_error_of_the_service() -> None:
-    with pytest.raises(InternalServerError, match=r"of mode L and size \(70000, 1\) cannot become image/jpeg"):
-        Image().to_http_response(PIL.Image.new("L", (70_000, 1)), None)
+@pytest.mark.parametrize(("mode", "mime_type"), [("L", "image/jpeg"), ("RGBA", "image/webp"), ("F", "image/gif")])
+def test_an_image_too_long_for_its_format_is_a_422(mode: str, mime_type: str) -> None:
+    with pytest.raises(UnprocessableEntity, match=f"an image of 70000 x 1 pixels cannot become {mime_type}: "):
+        Image(mime_type=mime_type).to_http_response(PIL.Image.new(mode, (70_000, 1)), None)
 
 
 # -- the constructor ---------------------------------------------------------------------------------------------------

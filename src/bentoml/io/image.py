@@ -10,7 +10,14 @@ from typing import Any, Final
 from bentoml._context import Context
 from bentoml._http import Request, Response
 from bentoml._importing import loaded, require
-from bentoml.exceptions import BadInput, InternalServerError, InvalidArgument, PayloadTooLarge, UnsupportedMediaType
+from bentoml.exceptions import (
+    BadInput,
+    InternalServerError,
+    InvalidArgument,
+    PayloadTooLarge,
+    UnprocessableEntity,
+    UnsupportedMediaType,
+)
 from bentoml.io._form import FORM, media_type, uploads
 from bentoml.io.descriptor import IODescriptor
 
@@ -34,6 +41,8 @@ _UNKNOWN = ("", "application/octet-stream")
 _SAME_BYTES = {
     "L": ("P",), "LA": ("La", "PA"), "RGB": ("YCbCr", "LAB", "HSV"), "RGBA": ("RGBa", "RGBX", "CMYK"),
 }  # fmt: skip
+#: What the encoders of Pillow raise for an image that their format cannot hold.
+_UNWRITABLE = (OSError, OverflowError, RuntimeError, ValueError)
 
 
 class Image(IODescriptor[Any], descriptor_id="bentoml.io.Image"):
@@ -143,7 +152,8 @@ class Image(IODescriptor[Any], descriptor_id="bentoml.io.Image"):
         """The image in the format of `mime_type`, as a file to be saved unless the function said otherwise.
 
         Raises:
-            InternalServerError: the value is no image, or the format cannot hold it.
+            InternalServerError: the value is no image.
+            UnprocessableEntity: it is wider or higher than the format can hold.
         """
         response = self.respond(self._encoded(self._as_image(value)), self.mime_type.encode("ascii"), context)
         if not any(name == b"content-disposition" for name, _ in response.raw_headers):
@@ -174,17 +184,18 @@ class Image(IODescriptor[Any], descriptor_id="bentoml.io.Image"):
     def _encoded(self, image: Any) -> bytes:
         try:
             return self._saved(image)
-        except (OSError, ValueError):
+        except _UNWRITABLE:
             pass  # the format does not have this mode
         if image.mode.startswith("I;16"):  # Pillow would make all white what is brighter than 255 of 65535
             image = image.convert("I").point(lambda value: value / 256)
         for mode in (self.pilmode, "RGB"):
             try:
                 return self._saved(image.convert(mode))
-            except (OSError, ValueError) as error:
+            except _UNWRITABLE as error:
                 reason = error
-        raise InternalServerError(
-            f"Image: an image of mode {image.mode} and size {image.size} cannot become {self.mime_type}: {reason}"
+        # What is RGB and still cannot be written has too many pixels in a row, or none: as a rule those of the input.
+        raise UnprocessableEntity(
+            f"Image: an image of {image.width} x {image.height} pixels cannot become {self.mime_type}: {reason}"
         ) from reason
 
     def _saved(self, image: Any) -> bytes:
