@@ -120,6 +120,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server
 def key() -> dict[str, str]:
     """The header of a request that `guarded` lets in."""
     return {"X-API-Key": KEYS[0]}
+
+
 MOUNTED = Path(__file__).parent / "services" / "mounted"
 
 

@@ -144,11 +144,21 @@ print({"numpy", "pandas", "pydantic"} & set(sys.modules))
 
 
 def test_the_public_names_of_the_package_are_those_that_exist() -> None:
-    assert bentoml.io.__all__ == ["JSON", "IODescriptor", "NumpyNdarray", "Text", "from_spec"]
+    assert bentoml.io.__all__ == [
+        "JSON",
+        "SSE",
+        "File",
+        "IODescriptor",
+        "Image",
+        "Multipart",
+        "NumpyNdarray",
+        "Text",
+        "from_spec",
+    ]
     assert dir(bentoml.io) == sorted(bentoml.io.__all__)
     assert all(hasattr(bentoml.io, name) for name in bentoml.io.__all__)
-    with pytest.raises(AttributeError, match=r"'bentoml\.io' has no attribute 'Image'"):
-        bentoml.io.Image
+    with pytest.raises(AttributeError, match=r"'bentoml\.io' has no attribute 'Picture'"):
+        bentoml.io.Picture
 
 
 def test_the_request_body_and_the_response_describe_the_same_content() -> None:

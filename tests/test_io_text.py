@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bentoml._context import Context
 from bentoml._http import Request
 from bentoml.exceptions import BadInput, InternalServerError, InvalidArgument
-from bentoml.io import Text, from_spec
+from bentoml.io import SSE, Text, from_spec
 from bentoml.testing.descriptor import check_descriptor
 
 
@@ -58,6 +58,16 @@ def test_an_asynchronous_generator_is_streamed_in_its_own_chunks() -> None:
     response = Text("text/event-stream").to_http_response(words(), None)
     assert response.content_type == b"text/event-stream; charset=utf-8"
     assert _collect(response.body) == ["data: ü\n\n".encode(), b"data: 2\n\n"]
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "text/plain"])
+def test_a_stream_may_mix_events_and_text_that_is_marshalled_already(content_type: str) -> None:
+    async def events() -> AsyncIterator[Any]:
+        yield SSE("ü\n1", event="token")
+        yield "data: 2\n\n"
+
+    response = Text(content_type).to_http_response(events(), None)
+    assert _collect(response.body) == ["event: token\ndata: ü\ndata: 1\n\n".encode(), b"data: 2\n\n"]
 
 
 def test_a_stream_carries_what_the_context_set() -> None:

@@ -174,11 +174,9 @@ def test_text_that_is_not_utf8_is_a_400(kitchen: Server) -> None:
     assert "UTF-8" in answer.value
 
 
-def test_a_stream_comes_in_chunks_and_breaks_off_visibly(kitchen: Server) -> None:
+def test_a_stream_comes_in_chunks(kitchen: Server) -> None:
     answer = kitchen.request("POST", "/count", b"5")
     assert (answer.body, answer.headers["transfer-encoding"]) == (b"0;1;2;3;4;", "chunked")
-    with pytest.raises(ConnectionResetError):
-        kitchen.request("POST", "/count", b"13")
 
 
 def test_a_body_over_the_limit_is_a_413_before_it_is_sent(kitchen: Server) -> None:

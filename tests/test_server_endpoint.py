@@ -7,13 +7,15 @@ import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from bentoml import Context
 from bentoml._http import Request, Response
-from bentoml.io import JSON, IODescriptor, Text
+from bentoml.exceptions import BadInput
+from bentoml.io import JSON, IODescriptor, Multipart, Text
+from bentoml.io._form import Part, form_of
 from bentoml.server.endpoint import endpoint_handler
 from bentoml.service.api import InferenceAPI
 
@@ -96,24 +98,97 @@ def test_every_form_of_a_function_answers(
     assert state == ({"seen": "hello"} if takes_context else {})
 
 
-@pytest.mark.parametrize("takes_context", [False, True])
-def test_a_generator_streams(threads: ThreadPoolExecutor, takes_context: bool) -> None:
-    async def count(value: str) -> AsyncIterator[str]:
-        yield value
-        yield "!"
+class Streamed(NamedTuple):
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    chunks: list[bytes]
 
-    async def count_with_context(value: str, ctx: Context) -> AsyncIterator[str]:
-        ctx.response.headers["x"] = "too late: the head is sent before the first item"
-        yield value
-        yield "!"
 
-    response = answer(threads, count_with_context if takes_context else count, io=(Text(), Text()))
+def stream(threads: ThreadPoolExecutor, function: Callable[..., Any], body: bytes = b"hello") -> Streamed:
+    """What comes of a function whose answer is a stream, read on the loop on which it began."""
+    api = InferenceAPI(function, input=Text(), output=Text(), name="api")
+    handle = endpoint_handler(api, threads=threads, state={})
 
-    async def read() -> bytes:
+    async def main() -> Streamed:
+        response = await handle(Request(path="/api", body=body))
         assert not isinstance(response.body, bytes)
-        return b"".join([chunk async for chunk in response.body])
+        return Streamed(response.status, response.raw_headers, [chunk async for chunk in response.body])
 
-    assert asyncio.run(read()) == b"hello!"
+    return asyncio.run(main())
+
+
+async def spell(value: str) -> AsyncIterator[str]:
+    for char in value:
+        yield char
+
+
+async def spell_with_context(value: str, ctx: Context) -> AsyncIterator[str]:
+    ctx.response.headers["x-length"] = str(len(value))
+    ctx.response.status_code = 202
+    for char in value:
+        ctx.response.headers["x-late"] = "the head is sent when the second item is made"
+        yield char
+        ctx.response.status_code = 500
+
+
+def spell_from_a_thread(value: str) -> AsyncIterator[str]:
+    return spell(value)
+
+
+async def spell_later(value: str) -> AsyncIterator[str]:
+    return spell(value)
+
+
+@pytest.mark.parametrize("function", [spell, spell_with_context, spell_from_a_thread, spell_later])
+@pytest.mark.parametrize("body", [b"hello", b"a", b""])
+def test_a_stream_has_each_item_once(threads: ThreadPoolExecutor, function: Callable[..., Any], body: bytes) -> None:
+    assert b"".join(stream(threads, function, body).chunks) == body
+
+
+def test_what_a_generator_sets_before_its_first_item_is_sent(threads: ThreadPoolExecutor) -> None:
+    answer = stream(threads, spell_with_context)
+    assert answer.status == 202
+    assert (b"x-length", b"5") in answer.headers
+
+
+@pytest.mark.parametrize("where", [spell_from_a_thread, spell_later, None])
+def test_an_error_before_the_first_item_is_an_error_of_the_request(
+    threads: ThreadPoolExecutor, where: Callable[..., Any] | None
+) -> None:
+    async def fail(value: str) -> AsyncIterator[str]:
+        raise BadInput(value)
+        yield ""
+
+    def fail_from_a_thread(value: str) -> AsyncIterator[str]:
+        return fail(value)
+
+    async def fail_later(value: str) -> AsyncIterator[str]:
+        return fail(value)
+
+    function = {spell_from_a_thread: fail_from_a_thread, spell_later: fail_later, None: fail}[where]
+    with pytest.raises(BadInput, match="hello"):
+        stream(threads, function)
+
+
+def test_a_stream_that_is_closed_after_its_first_item_closes_the_generator(threads: ThreadPoolExecutor) -> None:
+    closed = []
+
+    async def watched(value: str) -> AsyncIterator[str]:
+        try:
+            yield value
+        finally:
+            closed.append(value)
+
+    async def main() -> None:
+        api = InferenceAPI(watched, input=Text(), output=Text(), name="api")
+        response = await endpoint_handler(api, threads=threads, state={})(Request(body=b"hello"))
+        body: Any = response.body
+        assert await anext(body) == b"hello"
+        assert closed == []
+        await body.aclose()
+        assert closed == ["hello"]
+
+    asyncio.run(main())
 
 
 def test_a_plain_function_runs_in_a_thread_and_sees_the_context_variables_of_its_request(
@@ -137,3 +212,116 @@ def test_what_is_raised_comes_out(threads: ThreadPoolExecutor) -> None:
 
     with pytest.raises(KeyError, match="hello"):
         answer(threads, fail, io=(Text(), JSON()))
+
+
+# -- descriptors that are slow, and forms ------------------------------------------------------------------------------
+
+
+class Offloading(Text):
+    """A descriptor that is slow, and notes in which thread it works."""
+
+    offloads = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.worked: list[bool] = []
+
+    def from_http_request(self, request: Request) -> str:
+        self.worked.append(threading.current_thread() is threading.main_thread())
+        return super().from_http_request(request)
+
+    def to_http_response(self, value: Any, context: Context | None) -> Response:
+        self.worked.append(threading.current_thread() is threading.main_thread())
+        return super().to_http_response(value, context)
+
+
+@pytest.mark.parametrize("function", [asynchronous, plain, with_context, plain_with_context])
+def test_a_slow_descriptor_works_in_a_thread(threads: ThreadPoolExecutor, function: Callable[..., Any]) -> None:
+    descriptor = Offloading()
+    assert answer(threads, function, io=(descriptor, descriptor)).body == b"hello!"
+    assert descriptor.worked == [False, False]
+
+
+def test_a_slow_input_may_have_an_output_that_works_later(threads: ThreadPoolExecutor) -> None:
+    assert answer(threads, plain, io=(Offloading(), Slow())).body == b"hello!"
+    assert answer(threads, plain, io=(Slow(), Offloading())).body == b"hello!"
+
+
+def test_a_plain_function_with_slow_descriptors_takes_one_way_to_a_thread(threads: ThreadPoolExecutor) -> None:
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+
+    class Counting(Offloading):
+        def from_http_request(self, request: Request) -> str:
+            variable.set(variable.get() + 1)  # seen by what runs in the same call alone
+            return super().from_http_request(request)
+
+    def count(value: str) -> str:
+        return str(variable.get())
+
+    assert answer(threads, count, io=(Counting(), Offloading())).body == b"1"
+
+
+def test_what_a_slow_descriptor_raises_comes_out(threads: ThreadPoolExecutor) -> None:
+    class Refusing(Offloading):
+        def from_http_request(self, request: Request) -> str:
+            raise BadInput("no")
+
+    for function in (plain, asynchronous):
+        with pytest.raises(BadInput, match="no"):
+            answer(threads, function, io=(Refusing(), Text()))
+
+
+def take_fields(a: str, b: str) -> str:
+    return a + b
+
+
+async def take_fields_later(b: str, a: str) -> str:
+    return a + b
+
+
+def take_fields_and_context(a: str, context: Context, b: str) -> str:
+    context.response.headers["x-path"] = context.request.path
+    return a + b
+
+
+async def take_fields_and_context_later(a: str, b: str, ctx: Context) -> str:
+    ctx.response.headers["x-path"] = ctx.request.path
+    return a + b
+
+
+@pytest.mark.parametrize("inner", [Text, Slow, Offloading])
+@pytest.mark.parametrize(
+    "function", [take_fields, take_fields_later, take_fields_and_context, take_fields_and_context_later]
+)
+def test_a_form_is_given_field_by_field(
+    threads: ThreadPoolExecutor, function: Callable[..., Any], inner: type[IODescriptor[Any]]
+) -> None:
+    api = InferenceAPI(function, input=Multipart(a=inner(), b=Text()), output=inner(), name="api")
+    body, content_type = form_of([Part("b", None, [], b"2"), Part("a", None, [], b"1")])
+    request = Request(path="/api", body=body, raw_headers=[(b"content-type", content_type)])
+
+    async def main() -> Response:
+        return await endpoint_handler(api, threads=threads, state={})(request)
+
+    response = asyncio.run(main())
+    assert response.body == b"12"
+    assert response.raw_headers == ([(b"x-path", b"/api")] if "context" in function.__name__ else [])
+
+
+def test_a_generator_may_take_a_form(threads: ThreadPoolExecutor) -> None:
+    async def both(a: str, b: str, ctx: Context) -> AsyncIterator[str]:
+        ctx.response.headers["x-fields"] = "2"
+        yield a
+        yield b
+
+    api = InferenceAPI(both, input=Multipart(a=Text(), b=Text()), output=Text(), name="api")
+    body, content_type = form_of([Part("a", None, [], b"1"), Part("b", None, [], b"2")])
+
+    async def main() -> Response:
+        request = Request(body=body, raw_headers=[(b"content-type", content_type)])
+        response = await endpoint_handler(api, threads=threads, state={})(request)
+        assert not isinstance(response.body, bytes)
+        assert [chunk async for chunk in response.body] == [b"1", b"2"]
+        return response
+
+    assert asyncio.run(main()).raw_headers == [(b"x-fields", b"2")]

@@ -10,7 +10,7 @@ import pytest
 
 import bentoml
 from bentoml.exceptions import InvalidArgument
-from bentoml.io import JSON, NumpyNdarray, Text
+from bentoml.io import JSON, Multipart, NumpyNdarray, Text
 from bentoml.service.api import RESERVED_NAMES, InferenceAPI
 
 
@@ -193,3 +193,90 @@ def test_annotations_of_a_module_with_postponed_evaluation_are_not_resolved() ->
     def function(value: int, ctx: "str"): ...  # noqa: UP037
 
     assert api(function, input=NumpyNdarray()).needs_context
+
+
+# -- the fields of a form ----------------------------------------------------------------------------------------------
+
+FORM = Multipart(a=JSON(type=dict), b=Text())
+
+
+def fields(a, b): ...
+def fields_the_other_way(b: str, a: dict): ...
+def fields_by_name(*, a, b): ...
+def fields_and_ctx(a, b, ctx): ...
+def fields_and_context(context, b, a): ...
+def fields_and_annotated(a, b, whatever): ...
+def fields_and_postponed(a, whatever: bentoml.Context, b): ...
+def fields_and_option(a, b, limit=5): ...
+def any_fields(**values): ...
+
+
+fields_and_annotated.__annotations__["whatever"] = bentoml.Context  # this module's own are text
+
+
+def fields_and_more(a, *, ctx, **others): ...
+
+
+@pytest.mark.parametrize(
+    ("function", "context_name"),
+    [
+        (fields, None),
+        (fields_the_other_way, None),
+        (fields_by_name, None),
+        (fields_and_ctx, "ctx"),
+        (fields_and_context, "context"),
+        (fields_and_annotated, "whatever"),
+        (fields_and_postponed, "whatever"),
+        (fields_and_option, None),
+        (any_fields, None),
+        (fields_and_more, "ctx"),
+    ],
+)
+def test_a_form_is_taken_field_by_field_and_the_context_beside_it(function: Any, context_name: str | None) -> None:
+    made = api(function, input=FORM)
+    assert (made.context_name, made.needs_context) == (context_name, context_name is not None)
+
+
+def test_a_field_may_be_called_like_a_context() -> None:
+    def function(ctx, context): ...
+
+    assert api(function, input=Multipart(ctx=Text())).context_name == "context"
+
+
+def whole(form): ...
+def too_few(a): ...
+def too_many(a, b, c): ...
+def two_contexts(a, b, ctx, context): ...
+def in_order_only(a, b, /): ...
+def no_context(a, b, ctx): ...
+
+
+no_context.__annotations__["ctx"] = int
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (whole, "as parameters: a, b; it does not take a, b; no field is called form$"),
+        (too_few, "; it does not take b$"),
+        (too_many, "; no field is called c$"),
+        (two_contexts, "; it takes two contexts$"),
+        (in_order_only, "; it does not take a, b$"),
+        (no_context, "; no field is called ctx$"),
+    ],
+)
+def test_a_function_that_does_not_take_the_fields_is_refused(function: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"the API function '{function.__name__}' must take the fields .*{message}"):
+        api(function, input=FORM)
+
+
+def test_an_annotation_that_contradicts_a_field_is_refused() -> None:
+    def function(a, b): ...
+
+    function.__annotations__["b"] = bytes
+    with pytest.raises(TypeError, match="'function' expects <class 'bytes'> for 'b', and Text gives it <class 'str'>"):
+        api(function, input=FORM)
+
+
+def test_a_form_may_be_the_output_of_any_function() -> None:
+    assert api(output=FORM).context_name is None

@@ -13,16 +13,24 @@ from bentoml.exceptions import InvalidArgument
 
 if TYPE_CHECKING:
     from bentoml.io.descriptor import IODescriptor
+    from bentoml.io.file import File
+    from bentoml.io.image import Image
     from bentoml.io.json import JSON
+    from bentoml.io.multipart import Multipart
     from bentoml.io.numpy import NumpyNdarray
+    from bentoml.io.sse import SSE
     from bentoml.io.text import Text
 
-__all__ = ["JSON", "IODescriptor", "NumpyNdarray", "Text", "from_spec"]
+__all__ = ["JSON", "SSE", "File", "IODescriptor", "Image", "Multipart", "NumpyNdarray", "Text", "from_spec"]
 
 _MODULES = {
+    "File": "file",
     "IODescriptor": "descriptor",
+    "Image": "image",
     "JSON": "json",
+    "Multipart": "multipart",
     "NumpyNdarray": "numpy",
+    "SSE": "sse",
     "Text": "text",
 }
 

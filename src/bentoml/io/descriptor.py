@@ -41,12 +41,14 @@ class IODescriptor(ABC, Generic[T]):
         fields: descriptors by field name where the value is a dictionary whose items the API function takes as
             keyword arguments; None (the default) where the function takes the value itself.
         offloads: whether reading or writing a body may take more than a millisecond; it is then done in a thread.
+        streams: whether a value may be an asynchronous iterator, whose items are sent as they come.
         negotiates: whether `to_http_response` takes a further keyword `accept`, the `Accept` header as sent.
     """
 
     descriptor_id: ClassVar[str | None] = None
-    offloads: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
     negotiates: ClassVar[bool] = False
+    offloads: bool = False
     fields: Mapping[str, IODescriptor[Any]] | None = None
     mime_type: str = "application/octet-stream"
     sample: Any = None

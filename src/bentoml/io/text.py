@@ -10,6 +10,7 @@ from bentoml._context import Context
 from bentoml._http import Request, Response
 from bentoml.exceptions import BadInput, InternalServerError, InvalidArgument
 from bentoml.io.descriptor import IODescriptor
+from bentoml.io.sse import SSE
 
 __all__ = ["Text"]
 
@@ -17,8 +18,9 @@ __all__ = ["Text"]
 class Text(IODescriptor[Any], descriptor_id="bentoml.io.Text"):
     """UTF-8 text.
 
-    The API function receives a `str`. It returns a `str`, or an asynchronous iterator of `str` (an `async
-    def` with `yield`), whose items are sent as they come.
+    The API function receives a `str`. It returns a `str`, or an asynchronous iterator of `str` and `SSE` (an
+    `async def` with `yield`), whose items are sent as they come: a `str` as it is, an `SSE` as the text of the
+    event.
 
     Args:
         content_type: of the response, for instance `"text/event-stream"`; the charset is added. That of a
@@ -27,6 +29,8 @@ class Text(IODescriptor[Any], descriptor_id="bentoml.io.Text"):
     Raises:
         InvalidArgument: `content_type` is no media type.
     """
+
+    streams = True
 
     def __init__(self, content_type: str = "text/plain") -> None:
         essence, _, parameters = (part.strip() for part in content_type.partition(";"))
@@ -93,7 +97,9 @@ class Text(IODescriptor[Any], descriptor_id="bentoml.io.Text"):
 async def _encoded_stream(chunks: Any) -> AsyncIterator[bytes]:
     try:
         async for chunk in chunks:
-            if not isinstance(chunk, str):
+            if isinstance(chunk, SSE):
+                chunk = chunk.marshal()
+            elif not isinstance(chunk, str):
                 raise _wrong_type(chunk)
             yield _encode(chunk)
     finally:

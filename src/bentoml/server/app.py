@@ -7,6 +7,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from random import getrandbits
 from typing import Any
 
@@ -27,6 +28,7 @@ from bentoml.server.mounts import mount_handler, mount_of
 from bentoml.server.pages import Page, pages
 from bentoml.server.request_metrics import RequestMetrics
 from bentoml.server.shared import Handler
+from bentoml.server.streams import CLIENT_CLOSED, ObservedStream
 from bentoml.service.service import Service
 
 __all__ = ["App"]
@@ -178,6 +180,12 @@ class App:
         if self._limit is not None:
             handle = self._limit.around(handle)
 
+        def ended(started_s: float, status: int) -> None:
+            if in_progress is not None:
+                in_progress.dec()
+            if metrics is not None:
+                metrics.observed(route, status, time.perf_counter() - started_s)
+
         async def answer(request: Request) -> Response:
             started_s = time.perf_counter()
             request_id = request.request_id = request.request_id or getrandbits(64) or 1
@@ -186,20 +194,22 @@ class App:
                 model_timings.set(timings)  # of this request alone, as its task has a context of its own
             if in_progress is not None:
                 in_progress.inc()
-            status = _CLIENT_CLOSED
+            status, streams = CLIENT_CLOSED, False
             try:
                 try:
                     response = await handle(request)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - the border of a request: each gets an answer
                     response = error_response(error, request, request_id)
-                status = response.status
+                status, streams = response.status, not isinstance(response.body, bytes)
             finally:
                 elapsed_s = time.perf_counter() - started_s
-                if in_progress is not None:
-                    in_progress.dec()
                 answered = origin_of(request).is_late
-                if metrics is not None and not answered:
-                    metrics.observed(route, status, elapsed_s)
+                if answered and in_progress is not None:
+                    in_progress.dec()
+                elif not answered and not streams:
+                    ended(started_s, status)
+            if streams and not answered:
+                response.body = ObservedStream(response, request, request_id, ended=partial(ended, started_s))
             headers = response.raw_headers
             headers.append((b"x-bentoml-request-id", b"%d" % request_id))
             if timings:
@@ -262,8 +272,6 @@ async def _run_hooks(hooks: Iterable[Callable[..., Any]], state: dict[str, Any])
 
 #: Of an unknown path: the search for similar routes takes time that grows with it.
 _COMPARED_CHARS = 100
-#: What the metrics show for a client that went away before its answer; no such status is ever sent.
-_CLIENT_CLOSED = 499
 
 
 def _server_timing(timings: Iterable[ModelTiming]) -> bytes:

@@ -18,7 +18,8 @@ from bentoml._http import Request, Response
 from bentoml.server import http1, sockets
 from bentoml.server.limits import Phase
 from bentoml.server.reader import PIECE_BYTES, Received, Refusal, RequestReader
-from bentoml.server.shared import Shared
+from bentoml.server.shared import Shared, StreamCut
+from bentoml.server.streams import close
 from bentoml.server.writer import ResponseWriter
 
 __all__ = ["Connection"]
@@ -34,9 +35,9 @@ class Connection(asyncio.Protocol):
     """The protocol of one accepted socket; a listener makes and sweeps it."""
 
     __slots__ = (
-        "_answering", "_ended", "_held", "_http11", "_keep_alive", "_phase", "_reader", "_reading_paused",
-        "_refusal", "_request", "_reserved_bytes", "_result", "_shared", "_since_s", "_streaming", "_task",
-        "_transport", "_unsent_bytes", "_writer",
+        "_answering", "_ended", "_held", "_http11", "_keep_alive", "_phase", "_reader", "_reading_paused", "_refusal",
+        "_request", "_reserved_bytes", "_result", "_shared", "_since_s", "_streaming", "_task", "_transport",
+        "_unsent_bytes", "_writer",
     )  # fmt: skip
 
     _reader: RequestReader
@@ -200,8 +201,7 @@ class Connection(asyncio.Protocol):
             self._refuse(Refusal(503, "the server is receiving too many large bodies at once"))
 
     def _refuse(self, refusal: Refusal) -> None:
-        self._reader.closed = True
-        self._held = b""
+        self._reader.closed, self._held = True, b""
         if self._refusal is None:
             self._refusal = refusal
 
@@ -235,7 +235,9 @@ class Connection(asyncio.Protocol):
             response = self._failed()
         if isinstance(response.body, bytes):
             self._send(response)
-        elif not self._ended:
+        elif self._ended:
+            await close(response.body)
+        else:
             self._streaming = True
             await self._stream(response, response.body)
         self._answering, self._streaming, self._task = False, False, None
@@ -263,18 +265,17 @@ class Connection(asyncio.Protocol):
 
     async def _stream(self, response: Response, chunks: AsyncIterator[bytes]) -> None:
         self._keep_alive = self._keep_alive and self._http11
-        head_only, chunked = self._request.method == "HEAD", self._http11
-        fields = self._fields()
+        head_only, fields = self._request.method == "HEAD", self._fields()
         try:
-            body = self._writer.stream(response, chunks, fields=fields, head_only=head_only, chunked=chunked)
+            body = self._writer.stream(response, chunks, fields=fields, head_only=head_only, chunked=self._http11)
         except _BAD_HEAD:
             self._send(self._failed())
+            await close(chunks)
             return
         try:
             await body
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StreamCut):
             self.abort()
-            raise
         except Exception:  # the border of a request; its answer has begun, so that a cut must tell the client
             logger.exception("the answer to %s %s broke off", self._request.method, self._request.path)
             self.abort()
@@ -291,8 +292,7 @@ class Connection(asyncio.Protocol):
         self._request = _NO_REQUEST  # its body may be large, and the connection may idle for long
         if self._keep_alive or self._ended:
             return
-        self._ended = True
-        self._held = b""
+        self._ended, self._held = True, b""
         self._reader.requests.clear()
         if self._reading_paused:
             self._transport.resume_reading()

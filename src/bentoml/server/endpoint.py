@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -26,31 +26,37 @@ def endpoint_handler(api: InferenceAPI, *, threads: Executor, state: dict[str, A
         threads: where plain functions run.
         state: `ctx.state`, one dictionary per process.
     """
+    if _is_general(api):
+        return _general(api, threads=threads, state=state)
     function = api.function
     decode: Callable[[Request], Any] = api.input.from_http_request
     encode: Callable[[Any, Context | None], Any] = api.output.to_http_response
-    if _is_general(api):
-        return _general(api, threads=threads, state=state)
-
-    if api.is_async:
-
-        async def handle_async(request: Request) -> Response:
-            response: Response = encode(await function(decode(request)), None)
-            return response
-
-        return handle_async
+    may_stream = api.output.streams
 
     if api.is_streaming:
 
         async def handle_stream(request: Request) -> Response:
-            response: Response = encode(function(decode(request)), None)
+            response: Response = encode(await _Begun.of(function(decode(request))), None)
             return response
 
         return handle_stream
 
+    if api.is_async:
+
+        async def handle_async(request: Request) -> Response:
+            result = await function(decode(request))
+            if may_stream and hasattr(result, "__aiter__"):
+                result = await _Begun.of(result)
+            response: Response = encode(result, None)
+            return response
+
+        return handle_async
+
     async def handle_sync(request: Request) -> Response:
-        value = decode(request)
-        response: Response = encode(await _in_thread(threads, function, value), None)
+        result = await _in_thread(threads, function, decode(request))
+        if may_stream and hasattr(result, "__aiter__"):
+            result = await _Begun.of(result)
+        response: Response = encode(result, None)
         return response
 
     return handle_sync
@@ -74,6 +80,7 @@ def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> 
     decode: Callable[[Request], Any] = api.input.from_http_request
     encode = _encoder(api)
     in_thread = not (api.is_async or api.is_streaming)
+    may_stream = api.is_streaming or api.output.streams
     decode_step, encode_step = _step(decode, threads, api.input.offloads), _step(encode, threads, api.output.offloads)
 
     async def handle(request: Request) -> Response:
@@ -85,6 +92,8 @@ def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> 
             result = function(value, context)
         else:
             result = await _in_thread(threads, function, value, context)
+        if may_stream and hasattr(result, "__aiter__"):
+            result = await _Begun.of(result)
         response: Response = await encode_step(result, context, request)
         return response
 
@@ -100,6 +109,36 @@ def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> 
     slow = api.input.offloads or api.output.offloads
     asynchronous = _is_async(decode) or _is_async(api.output.to_http_response)
     return handle_in_thread if in_thread and slow and not asynchronous else handle
+
+
+class _Begun(AsyncIterator[Any]):
+    """A stream whose first item is there: by then the function has set its headers, or has failed in time for a 500."""
+
+    def __init__(self, first: list[Any], others: AsyncIterator[Any]) -> None:
+        self._first = first
+        self._others = others
+
+    @classmethod
+    async def of(cls, items: AsyncIterable[Any]) -> _Begun:
+        """Wait for the first item of a stream."""
+        others = aiter(items)
+        try:
+            return cls([await anext(others)], others)
+        except StopAsyncIteration:
+            return cls([], others)
+
+    def __anext__(self) -> Awaitable[Any]:
+        return _ready(self._first.pop()) if self._first else self._others.__anext__()
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        close = getattr(self._others, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _ready(item: Any) -> Any:
+    return item
 
 
 def _caller(api: InferenceAPI) -> Callable[[Any, Context | None], Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 
+import msgspec
+
 from bentoml._http import RawHeader, Request, Response
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from bentoml.server.http1 import json_string
 
-__all__ = ["error_response"]
+__all__ = ["error_response", "stream_error"]
 
 logger = logging.getLogger("bentoml")
 
@@ -37,6 +39,23 @@ def error_response(error: BaseException, request: Request, request_id: int) -> R
         logger.error("%s", where, exc_info=error)
     else:
         logger.debug("%s: %s", where, error)
-    told = 400 <= status < 500 and status not in _SILENT
-    message = f"BentoService error handling API request: {error}" if told else ""
+    message = f"BentoService error handling API request: {error}" if _is_told(status) else ""
     return json_string(message, status=status, raw_headers=headers)
+
+
+def stream_error(error: BaseException, request: Request, request_id: int) -> tuple[int, bytes]:
+    """The status under which a stream that failed is counted, and what a client of server-sent events is told."""
+    # Always logged: the client has seen a status of success already, and can hardly be told the rest.
+    logger.error(
+        "Exception on %s [%s] (request id %d), after its answer had begun",
+        request.path, request.method, request_id, exc_info=error,
+    )  # fmt: skip
+    status = int(error.error_code) if isinstance(error, BentoMLException) else 500
+    message = str(error) if _is_told(status) else "the service failed; its log has the details under the request id"
+    # The id as a string: JavaScript has no integers of 64 bits.
+    data = msgspec.json.encode({"error": message, "status": status, "request_id": str(request_id)})
+    return status, b"event: error\ndata: " + data + b"\n\n"
+
+
+def _is_told(status: int) -> bool:
+    return 400 <= status < 500 and status not in _SILENT

@@ -22,6 +22,7 @@ __all__ = ["Layer", "cors_policy", "layers"]
 
 Layer = Callable[[Handler], Handler]
 
+
 def layers(service: Service, config: Config, *, cors: CorsPolicy | None, refused: Refused) -> list[Layer]:
     """The layers that are on, the innermost first.
 

@@ -1,4 +1,4 @@
-"""Shared: what the connections of one listener have in common; Handler: what they ask for answers."""
+"""Shared: what connections of one listener have in common; Handler: what they ask; StreamCut: an answer that is cut."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Awaitable, Callable
 from bentoml._http import RawHeader, Request, Response
 from bentoml.server.limits import Limits
 
-__all__ = ["Handler", "Rejected", "Shared"]
+__all__ = ["Handler", "Rejected", "Shared", "StreamCut"]
 
 #: Answers a request whose body has been read: at once, or with something to await.
 Handler = Callable[[Request], Response | Awaitable[Response]]
 #: Makes the answer to bytes that will not be served, of its status, what was wrong, and the header fields that came.
 Rejected = Callable[[int, str, list[RawHeader]], Response]
+
+
+class StreamCut(Exception):
+    """Raised by the chunks of an answer that cannot go on; why is known and logged, and the connection is to be cut."""
 
 
 class Shared:

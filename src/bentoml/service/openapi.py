@@ -7,8 +7,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+from bentoml.io._components import Components, renamed
 from bentoml.service.api import InferenceAPI
-from bentoml.service.components import Components, renamed
 from bentoml.service.mount import Mount
 from bentoml.service.openapi_mounts import add_mounts
 

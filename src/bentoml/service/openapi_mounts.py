@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from bentoml.exceptions import BentoMLException
-from bentoml.service.components import Components, renamed
+from bentoml.io._components import Components, renamed
 from bentoml.service.mount import Mount
 
 __all__ = ["add_mounts"]
