@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Any
 from bentoml.exceptions import InvalidArgument
 
 if TYPE_CHECKING:
+    from bentoml.io.dataframe import PandasDataFrame
     from bentoml.io.descriptor import IODescriptor
     from bentoml.io.json import JSON
     from bentoml.io.numpy import NumpyNdarray
+    from bentoml.io.series import PandasSeries
     from bentoml.io.text import Text
 
-__all__ = ["JSON", "IODescriptor", "NumpyNdarray", "Text", "from_spec"]
+__all__ = ["JSON", "IODescriptor", "NumpyNdarray", "PandasDataFrame", "PandasSeries", "Text", "from_spec"]
 
 _MODULES = {
     "IODescriptor": "descriptor",
     "JSON": "json",
     "NumpyNdarray": "numpy",
+    "PandasDataFrame": "dataframe",
+    "PandasSeries": "series",
     "Text": "text",
 }
 

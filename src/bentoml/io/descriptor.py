@@ -93,6 +93,14 @@ class IODescriptor(ABC, Generic[T]):
             InternalServerError: the value cannot be sent by this descriptor.
         """
 
+    def is_slow_to_read(self, request: Request) -> bool:
+        """Whether this body is read in a thread; asked where `offloads` is set and the function does not run in one."""
+        return True
+
+    def is_slow_to_write(self, value: T) -> bool:
+        """Whether this value is written in a thread; asked as `is_slow_to_read`."""
+        return True
+
     @abstractmethod
     def input_type(self) -> Any:
         """The type of the Python value."""
