@@ -136,15 +136,17 @@ print(from_spec({"id": "bentoml.io.Text", "args": {}}))
 def test_importing_descriptors_loads_no_heavy_library() -> None:
     code = """
 import sys
-from bentoml.io import JSON, NumpyNdarray, Text
-print({"numpy", "pandas", "pydantic"} & set(sys.modules))
+from bentoml.io import JSON, NumpyNdarray, PandasDataFrame, PandasSeries, Text
+print({"numpy", "pandas", "pyarrow", "pydantic"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
 def test_the_public_names_of_the_package_are_those_that_exist() -> None:
-    assert bentoml.io.__all__ == ["JSON", "IODescriptor", "NumpyNdarray", "Text", "from_spec"]
+    assert bentoml.io.__all__ == [
+        "JSON", "IODescriptor", "NumpyNdarray", "PandasDataFrame", "PandasSeries", "Text", "from_spec",
+    ]  # fmt: skip
     assert dir(bentoml.io) == sorted(bentoml.io.__all__)
     assert all(hasattr(bentoml.io, name) for name in bentoml.io.__all__)
     with pytest.raises(AttributeError, match=r"'bentoml\.io' has no attribute 'Image'"):

@@ -2,7 +2,7 @@
 
     bytes ── footer without extension types ── schema plain ── pages bounded ── decoded ──▶ DataFrame
 
-The sizes in the footer may lie, those in the headers of the pages are what memory is taken by. So all pages are walked.
+The sizes in the footer may lie; those in the headers of the pages are what memory is taken by. So all pages are walked.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bentoml._importing import require
 from bentoml.exceptions import BadInput
 from bentoml.io._arrow import EXTENSION_MARK, MAX_CELLS, PARSER_ERRORS, check_plain, frame_of, malformed, table_of
+from bentoml.io._frame_thrift import read_struct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,11 +41,20 @@ _ENCODED_MARKS = [
 #: Encodings of Parquet by number, but for number 7, whose values are made of others before them, without bound.
 _ENCODINGS = {0, 2, 3, 4, 5, 6, 8, 9}
 
-_DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
-#: Fields of a PageHeader.
-_TYPE, _UNCOMPRESSED_BYTES, _COMPRESSED_BYTES = 1, 2, 3
-#: Where the header of each type of page has its own part, and there its encoding.
-_PARTS = {_DATA_PAGE: (5, 2), _DICTIONARY_PAGE: (7, 2), _DATA_PAGE_V2: (8, 4)}
+#: Bytes of the footer, groups in the schema that lie in each other: read by a reader of our own before pyarrow's.
+_MAX_FOOTER_BYTES = 4 * 1024 * 1024
+_MAX_SCHEMA_DEPTH = 8
+
+#: Fields by number of the structs of the format, as its Thrift definition has them.
+_FILE_SCHEMA, _FILE_ROW_GROUPS, _FILE_ENCRYPTION = 2, 4, 8
+_ELEMENT_CHILDREN = 5
+_GROUP_COLUMNS, _GROUP_ROWS = 1, 3
+_CHUNK_PATH, _CHUNK_METADATA, _CHUNK_ENCRYPTION = 1, 3, 8
+_COLUMN_VALUES, _COLUMN_BYTES, _COLUMN_DATA_OFFSET, _COLUMN_DICTIONARY_OFFSET = 5, 7, 9, 11
+_PAGE_TYPE, _PAGE_UNCOMPRESSED_BYTES, _PAGE_BYTES = 1, 2, 3
+#: Type of a page → where the header has the part for it, and there its encoding: data, dictionary, data of version 2.
+_PAGE_PARTS = {0: (5, 2), 2: (7, 2), 3: (8, 4)}
+_PART_VALUES = 1
 
 
 def read_parquet(pa: Any, body: bytes) -> pd.DataFrame:
@@ -60,16 +70,15 @@ def read_parquet(pa: Any, body: bytes) -> pd.DataFrame:
     footer = body[-8 - footer_bytes : -8]
     if any(mark in footer for mark in (EXTENSION_MARK, *_ENCODED_MARKS)):
         raise BadInput("the Parquet file has an extension type; send plain columns")
-    parquet = require("pyarrow.parquet")
     try:
+        _check_pages(body, footer)
+        parquet = require("pyarrow.parquet")
         with parquet.ParquetFile(pa.BufferReader(body)) as file:
             metadata, schema = file.metadata, file.schema_arrow
         check_plain(pa, schema, _WHAT)
-        _check_pages(body, metadata)
         # Text that is stored once and referred to by number is kept so until its size is known.
-        text = [
-            field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-        ]
+        types = pa.types
+        text = [field.name for field in schema if types.is_string(field.type) or types.is_large_string(field.type)]
         with parquet.ParquetFile(pa.BufferReader(body), metadata=metadata, read_dictionary=text) as file:
             table = file.read(use_threads=False)
         return frame_of(pa, table, _WHAT, decoded=text)
@@ -85,89 +94,88 @@ def write_parquet(pa: Any, frame: pd.DataFrame) -> bytes:
     return body
 
 
-def _check_pages(body: bytes, metadata: Any) -> None:
-    """Refuse a file whose pages would take more memory than is allowed, or whose encoding sets no bound to it."""
-    cells = decoded_bytes = pages = 0
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        for number in range(row_group.num_columns):
-            chunk = row_group.column(number)
-            offsets = [chunk.data_page_offset]
-            if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < chunk.data_page_offset:
-                offsets.append(chunk.dictionary_page_offset)
-            at = min(offsets)
-            end = at + chunk.total_compressed_size
-            if not 4 <= at <= end <= len(body) or chunk.file_path:
+def _check_pages(body: bytes, footer: bytes) -> None:
+    """Refuse a file whose pages would take more memory than is allowed, or whose encoding sets no bound to it.
+
+    The footer is read here and not by pyarrow: some of what may be wrong with it ends the process there.
+    """
+    if len(footer) > _MAX_FOOTER_BYTES:
+        raise BadInput(f"the footer of the Parquet file has more than {_MAX_FOOTER_BYTES >> 20} MiB")
+    file, _ = read_struct(footer, 0)
+    if _FILE_ENCRYPTION in file:
+        raise BadInput("the Parquet file is encrypted")
+    _check_depth(file[_FILE_SCHEMA])
+    total = _Total()
+    for group in file.get(_FILE_ROW_GROUPS, []):
+        if _size(group[_GROUP_ROWS]) > MAX_CELLS:
+            raise _too_large()
+        for chunk in group[_GROUP_COLUMNS]:
+            if _CHUNK_PATH in chunk or _CHUNK_ENCRYPTION in chunk:
+                raise BadInput("a column of the Parquet file is encrypted, or in another file")
+            column = chunk[_CHUNK_METADATA]
+            total.announce(column[_COLUMN_VALUES])
+            if not column[_COLUMN_VALUES]:
+                continue  # no page is read, and offsets may be of nothing
+            at = column[_COLUMN_DATA_OFFSET]
+            if 0 < column.get(_COLUMN_DICTIONARY_OFFSET, 0) < at:
+                at = column[_COLUMN_DICTIONARY_OFFSET]
+            end = at + column[_COLUMN_BYTES]
+            if not len(_MAGIC) <= at <= end <= len(body):
                 raise ValueError("a column lies outside of the body")
             while at < end:
-                header, at = _struct(body, at)
-                cells += _values_of(header)
-                decoded_bytes += header[_UNCOMPRESSED_BYTES]
-                pages += 1
-                if cells > MAX_CELLS or decoded_bytes > MAX_DECODED_BYTES or pages > _MAX_PAGES:
-                    raise BadInput(
-                        f"the Parquet file has more than {MAX_CELLS:,} cells, "
-                        f"{MAX_DECODED_BYTES >> 20} MiB when decoded, or {_MAX_PAGES:,} pages"
-                    )
-                at += header[_COMPRESSED_BYTES]
+                header, at = read_struct(body, at)
+                total.add(header)
+                at += header[_PAGE_BYTES]
 
 
-def _values_of(header: dict[int, Any]) -> int:
-    """Values in one page, none in a dictionary; the parts of the header that bound its memory are checked."""
-    part_number, encoding_number = _PARTS.get(header[_TYPE], (0, 0))
-    part = header.get(part_number)
-    sizes = (header[_UNCOMPRESSED_BYTES], header[_COMPRESSED_BYTES])
-    if not isinstance(part, dict) or not all(isinstance(size, int) and size >= 0 for size in sizes):
-        raise ValueError("a page has a malformed header")
-    if part[encoding_number] not in _ENCODINGS:
-        raise BadInput("the Parquet file has columns of the encoding DELTA_BYTE_ARRAY, or an unknown one")
-    values = part[1]
-    if not isinstance(values, int) or values < 0:
-        raise ValueError("a page has a malformed header")
-    return values
+class _Total:
+    """What a file would take when it is decoded, as far as its pages have been walked."""
+
+    def __init__(self) -> None:
+        self.announced = self.cells = self.decoded_bytes = self.pages = 0
+
+    def announce(self, cells: int) -> None:
+        """Cells of one column by the footer: memory is reserved for them before they are seen."""
+        self.announced += _size(cells)
+        if self.announced > MAX_CELLS:
+            raise _too_large()
+
+    def add(self, header: dict[int, Any]) -> None:
+        """One page, by its header."""
+        part_number, encoding_number = _PAGE_PARTS[header[_PAGE_TYPE]]
+        part = header[part_number]
+        if part[encoding_number] not in _ENCODINGS:
+            raise BadInput("the Parquet file has pages of the encoding DELTA_BYTE_ARRAY, or of an unknown one")
+        self.cells += _size(part[_PART_VALUES])
+        self.decoded_bytes += _size(header[_PAGE_UNCOMPRESSED_BYTES])
+        self.pages += 1
+        _size(header[_PAGE_BYTES])
+        if self.cells > MAX_CELLS or self.decoded_bytes > MAX_DECODED_BYTES or self.pages > _MAX_PAGES:
+            raise _too_large()
 
 
-def _struct(buffer: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """The fields by number of one struct in Thrift's compact protocol, and where it ends.
-
-    Only what occurs in the header of a page: integers, booleans, binaries (left out), and structs of them.
-    """
-    fields: dict[int, Any] = {}
-    number = 0
-    while head := buffer[at]:
-        at += 1
-        kind = head & 0x0F
-        if head >> 4:
-            number += head >> 4
-        else:
-            number, at = _zigzag(buffer, at)
-        value: Any = None
-        if kind in (1, 2):
-            value = kind == 1
-        elif kind in (4, 5, 6):
-            value, at = _zigzag(buffer, at)
-        elif kind == 8:
-            length, at = _varint(buffer, at)
-            at += length
-        elif kind == 12 and depth < 4:
-            value, at = _struct(buffer, at, depth + 1)
-        else:
-            raise ValueError("a page has a malformed header")
-        fields[number] = value
-    return fields, at + 1
+def _too_large() -> BadInput:
+    return BadInput(
+        f"the Parquet file has more than {MAX_CELLS:,} cells, {MAX_DECODED_BYTES >> 20} MiB when decoded, "
+        f"or {_MAX_PAGES:,} pages"
+    )
 
 
-def _zigzag(buffer: bytes, at: int) -> tuple[int, int]:
-    value, at = _varint(buffer, at)
-    return (value >> 1) ^ -(value & 1), at
+def _size(given: Any) -> int:
+    if type(given) is not int or given < 0:
+        raise ValueError("a size is negative, or no number")
+    return given
 
 
-def _varint(buffer: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = buffer[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("a page has a malformed header")
+def _check_depth(schema: list[dict[int, Any]]) -> None:
+    """Refuse groups in groups without end: the elements of a schema stand in one list, each before its children."""
+    open_groups = [1]
+    for element in schema:
+        while open_groups and open_groups[-1] == 0:
+            open_groups.pop()
+        if not open_groups:
+            raise ValueError("the schema has more elements than groups have room for")
+        open_groups[-1] -= 1
+        open_groups.append(_size(element.get(_ELEMENT_CHILDREN, 0)))
+        if len(open_groups) > _MAX_SCHEMA_DEPTH:
+            raise BadInput(f"the schema of the Parquet file is more than {_MAX_SCHEMA_DEPTH} levels deep")
