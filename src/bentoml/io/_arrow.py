@@ -122,8 +122,10 @@ def frame_of(pa: Any, table: Any, what: str, *, decoded: Sequence[str] = ()) -> 
     for name in decoded:
         at = table.schema.get_field_index(name)
         table = table.set_column(at, name, table.column(at).cast(pa.large_string()))
-    frame = table.to_pandas(ignore_metadata=True, date_as_object=False, use_threads=False)
-    return _with_index(frame, table.schema.metadata)
+    metadata = table.schema.metadata
+    plain = table.replace_schema_metadata(None)
+    frame = plain.to_pandas(ignore_metadata=True, date_as_object=False, use_threads=False)
+    return _with_index(frame, metadata)
 
 
 def malformed(what: str, error: Exception) -> BadInput:

@@ -44,8 +44,8 @@ def read_csv(pd: Any, body: bytes, *, text: Collection[str] | None) -> pd.DataFr
             index_col=0 if has_index else False,
             na_values=_MISSING,
             keep_default_na=False,
-            float_precision="round_trip",
             low_memory=False,
+            **_exact_floats(pd),
         )
     except (ValueError, OverflowError) as error:
         raise BadInput(f"the CSV cannot be read: {shortened(str(error))}") from None
@@ -55,6 +55,12 @@ def read_csv(pd: Any, body: bytes, *, text: Collection[str] | None) -> pd.DataFr
     if has_index:
         frame.index.name = None
     return frame
+
+
+def _exact_floats(pd: Any) -> dict[str, str]:
+    """The option by which floats are read exactly; pandas 3.1 does so by itself, and warns of the option."""
+    version = tuple(int(part) for part in pd.__version__.split(".")[:2])
+    return {} if version >= (3, 1) else {"float_precision": "round_trip"}
 
 
 def _decoded(body: bytes) -> str:

@@ -82,7 +82,7 @@ def read_parquet(pa: Any, body: bytes) -> pd.DataFrame:
         with parquet.ParquetFile(pa.BufferReader(body), metadata=metadata, read_dictionary=text) as file:
             table = file.read(use_threads=False)
         return frame_of(pa, table, _WHAT, decoded=text)
-    except PARSER_ERRORS as error:
+    except (*PARSER_ERRORS, AttributeError) as error:  # the last where a number stands in place of a struct
         raise malformed(_WHAT, error) from None
 
 

@@ -129,7 +129,7 @@ def with_dtypes(pd: Any, np: Any, frame: pd.DataFrame, dtype: Any, *, enforced: 
         raise BadInput(f"the column {shortened(repr(missing[0]))} is missing")
     have = list(frame.dtypes)
     wanted = [dtype.get(name) for name in frame.columns] if by_name else [dtype] * len(have)
-    if have == wanted:
+    if all(new is None or old == new for old, new in zip(have, wanted, strict=True)):
         return frame
     block = _whole_block(np, frame, have, wanted)
     if block is not None:
@@ -172,7 +172,8 @@ def _whole_block(np: Any, frame: pd.DataFrame, have: list[Any], wanted: list[Any
     new: Any = wanted[0] if wanted else None
     if not (_is_numeric(np, old) and _is_numeric(np, new)):
         return None
-    if any(each != old for each in have) or any(each != new for each in wanted):
+    # NumPy takes None for float64 where it compares dtypes.
+    if any(each != old for each in have) or any(each is None or each != new for each in wanted):
         return None
     return as_dtype(np, frame.to_numpy(), new)
 
