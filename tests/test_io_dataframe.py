@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,9 @@ from bentoml.exceptions import (
     UnsupportedMediaType,
 )
 from bentoml.io import PandasDataFrame, from_spec
+from bentoml.io._npy import write_npy
 from bentoml.testing import HOSTILE_BODIES, check_descriptor
+from tests import _server
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/octet-stream"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -173,6 +177,23 @@ def test_json_of_every_orient_comes_back_as_it_went(orient: str) -> None:
 def test_json_is_what_pandas_writes(orient: str) -> None:
     frame = pd.DataFrame({"a": [1, 2], "b": [0.5, None], "c": ["x", None]}, index=[7, 9])
     assert json.loads(encode(frame, orient=orient)) == json.loads(frame.to_json(orient=orient))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        FRAME,
+        pd.DataFrame(
+            {"a": [0.1, np.nan, np.inf, -2.0], "b": [1.5, np.nan, 0.1, -0.0]},
+            index=["x", 'quoted "y"', "z,", "line\nbreak"],
+        ),
+        pd.DataFrame({"t,": ["ü", ""], "l": [[1, 2], None]}).rename_axis("name"),
+        pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_tuples([("x", 1)])),
+        pd.DataFrame(),
+    ],
+)
+def test_csv_is_what_pandas_writes(frame: pd.DataFrame) -> None:
+    assert encode(frame, default_format="csv").decode() == frame.to_csv()
 
 
 def test_the_answer_looks_as_in_bentoml() -> None:
@@ -656,7 +677,7 @@ def test_without_pandas_the_error_says_what_to_install(monkeypatch: pytest.Monke
 
 
 def test_without_pyarrow_json_and_csv_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bentoml.io.dataframe.is_installed", lambda name: name != "pyarrow")
+    monkeypatch.setattr("bentoml.io._frame_formats.is_installed", lambda name: name != "pyarrow")
     descriptor = PandasDataFrame()
     for content_type in (ARROW, PARQUET):
         with pytest.raises(UnsupportedMediaType, match=r"does not read .*pip install 'makunouchi\[arrow\]'"):
@@ -768,3 +789,57 @@ def test_a_spec_makes_the_same_descriptor_again(dtype: Any, name: Any) -> None:
 
 def test_the_api_function_receives_a_frame() -> None:
     assert PandasDataFrame().input_type() is pd.DataFrame
+
+
+# --- through a real server --------------------------------------------------------------------------------------------
+
+SERVICE = Path(__file__).parent / "services" / "frames"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server]:
+    folder = tmp_path_factory.mktemp("frames")
+    arguments = ("service:svc", "--working-dir", str(SERVICE), "--api-workers", "1")
+    with _server.serving(*arguments, folder=folder, home=folder / "home") as server:
+        yield server
+
+
+@pytest.mark.parametrize("content_type", FORMATS.values())
+@pytest.mark.parametrize("path", ["/frame", "/frame_in_thread"])
+@pytest.mark.parametrize("rows", [2, 20_000])
+def test_a_server_takes_and_answers_each_content_type(
+    server: _server.Server, path: str, content_type: str, rows: int
+) -> None:
+    frame = pd.DataFrame({"a": range(rows), "b": [0.5] * rows, "c": ["ü"] * rows})
+    headers = {"content-type": content_type, "accept": content_type}
+    answer = server.request("POST", path, encode(frame, content_type), headers)
+    assert (answer.status, answer.headers["content-type"]) == (200, content_type)
+    pd.testing.assert_frame_equal(decode(answer.body, content_type), frame)
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "body"),
+    [
+        ("/series", "application/json", b"[1,2]"),
+        ("/series", ARROW, encode(pd.DataFrame({"n": [1, 2]}), ARROW)),
+        ("/array", "application/json", b"[[1.0, 2.0]]"),
+        ("/array", "application/x-npy", write_npy(np.array([[1.0, np.nan]]))),
+    ],
+)
+def test_a_server_takes_and_answers_series_and_arrays(
+    server: _server.Server, path: str, content_type: str, body: bytes
+) -> None:
+    answer = server.request("POST", path, body, {"content-type": content_type, "accept": content_type})
+    assert (answer.status, answer.headers["content-type"]) == (200, content_type)
+    if content_type != ARROW:
+        assert answer.body == body
+
+
+@pytest.mark.parametrize("content_type", [*FORMATS.values(), "application/x-npy"])
+@pytest.mark.parametrize("path", ["/frame", "/frame_in_thread", "/series", "/array"])
+def test_a_server_refuses_what_is_no_value_with_a_400_that_says_why(
+    server: _server.Server, path: str, content_type: str
+) -> None:
+    answer = server.request("POST", path, b"\xff", {"content-type": content_type})
+    assert answer.status == 400
+    assert answer.value.startswith("BentoService error handling API request: ")

@@ -206,7 +206,7 @@ def test_without_pandas_the_error_says_what_to_install(monkeypatch: pytest.Monke
 
 
 def test_without_pyarrow_json_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bentoml.io.series.is_installed", lambda name: name != "pyarrow")
+    monkeypatch.setattr("bentoml.io._frame_formats.is_installed", lambda name: name != "pyarrow")
     descriptor = PandasSeries()
     with pytest.raises(UnsupportedMediaType, match=r"does not read arrow .*makunouchi\[arrow\]"):
         descriptor.from_http_request(request(b"", ARROW))

@@ -1,7 +1,10 @@
-"""dump() and dump_series(): a DataFrame or a Series as JSON in one of the orients of pandas."""
+"""dump(), dump_series(), dump_csv(): a DataFrame or a Series as JSON in one of the orients of pandas, or as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +13,7 @@ from bentoml.io._frame_cells import encode, json_values
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["dump", "dump_series"]
+__all__ = ["dump", "dump_csv", "dump_series"]
 
 
 def dump(pd: Any, np: Any, frame: pd.DataFrame, orient: str) -> bytes:
@@ -34,6 +37,26 @@ def dump_series(pd: Any, np: Any, series: pd.Series, orient: str) -> bytes:
     if orient == "split":
         return encode({"name": series.name, "index": _values(pd, np, series.index), "data": cells})
     return encode(cells)
+
+
+def dump_csv(pd: Any, np: Any, frame: pd.DataFrame) -> bytes:
+    """The frame as CSV with its index first, as pandas writes it but for times, which are as in JSON."""
+    if frame.index.nlevels > 1 or frame.columns.nlevels > 1:
+        return frame.to_csv(lineterminator="\n").encode("utf-8")  # type: ignore[no-any-return]  # of pandas
+    columns = [_values(pd, np, frame.index), *_columns(pd, np, frame)]
+    columns = [_csv_floats(column) if set(map(type, column)) == {float} else column for column in columns]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["" if frame.index.name is None else frame.index.name, *_labels(pd, np, frame.columns)])
+    writer.writerows(zip(*columns, strict=True))
+    return text.getvalue().encode("utf-8")
+
+
+def _csv_floats(column: list[float]) -> list[Any]:
+    """A column of floats as text: those of JSON are the same, and written many times faster than by csv."""
+    if any(map(math.isinf, column)):
+        return [None if math.isnan(cell) else cell for cell in column]
+    return encode(column).decode("ascii")[1:-1].replace("null", "").split(",")
 
 
 def _records(pd: Any, np: Any, frame: pd.DataFrame) -> Any:

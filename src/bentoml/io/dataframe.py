@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from bentoml._context import Context
 from bentoml._http import Request, Response
-from bentoml._importing import is_installed, require
-from bentoml.exceptions import BadInput, InternalServerError, InvalidArgument, UnsupportedMediaType
-from bentoml.io._arrow import pyarrow, read_stream, write_stream
+from bentoml._importing import require
+from bentoml.exceptions import BadInput, InternalServerError, InvalidArgument
+from bentoml.io._arrow import pyarrow
 from bentoml.io._formats import BINARY_SCHEMA, essence, negotiated
-from bentoml.io._frame_csv import read_csv
-from bentoml.io._frame_json import ORIENTS, read_json
-from bentoml.io._frame_output import dump
-from bentoml.io._frame_parquet import read_parquet, write_parquet
+from bentoml.io._frame_formats import (
+    ARROW_FORMATS,
+    CONTENT_TYPES,
+    FORMATS,
+    WRITE_ERRORS,
+    available,
+    read_frame,
+    unreadable,
+    write_frame,
+)
+from bentoml.io._frame_json import ORIENTS
 from bentoml.io._frame_rules import check_shape, checked_shape, dtype_name, dtype_of, with_columns, with_dtypes
 from bentoml.io._frame_schema import frame_schema
-from bentoml.io._json_body import parse
 from bentoml.io.descriptor import IODescriptor
 
 if TYPE_CHECKING:
@@ -28,30 +34,10 @@ __all__ = ["PandasDataFrame"]
 
 _NAME = "PandasDataFrame"
 
-#: The content type of each format in an answer.
-_CONTENT_TYPES = {
-    "json": b"application/json",
-    "csv": b"text/csv",
-    "parquet": b"application/octet-stream",
-    "arrow": b"application/vnd.apache.arrow.stream",
-}
-
-#: The format of each content type in a request, and in `Accept`.
-_FORMATS = {
-    **{content_type: name for name, content_type in _CONTENT_TYPES.items()},
-    b"application/vnd.apache.parquet": "parquet",
-}
-
-#: Formats that need pyarrow.
-_ARROW_FORMATS = ("parquet", "arrow")
-
 #: From here on a body is read in a thread: below, the way there takes longer than the reading.
 _LARGE_BODY_BYTES = 64 * 1024
 #: The same for cells that are written.
 _LARGE_FRAME_CELLS = 10_000
-
-#: What pandas and pyarrow raise over a frame that a format cannot carry.
-_WRITE_ERRORS = (ValueError, TypeError, KeyError, OverflowError, NotImplementedError, RecursionError)
 
 
 class PandasDataFrame(IODescriptor["pd.DataFrame"], descriptor_id="bentoml.io.PandasDataFrame"):
@@ -112,12 +98,12 @@ class PandasDataFrame(IODescriptor["pd.DataFrame"], descriptor_id="bentoml.io.Pa
         self._pd = require("pandas", install="'makunouchi[pandas]'", what=f"bentoml.io.{_NAME}")
         self._np = require("numpy", what=f"bentoml.io.{_NAME}")
         _check_choice("orient", orient, ORIENTS)
-        _check_choice("default_format", default_format, _CONTENT_TYPES)
-        if default_format in _ARROW_FORMATS:
+        _check_choice("default_format", default_format, CONTENT_TYPES)
+        if default_format in ARROW_FORMATS:
             pyarrow(f"bentoml.io.{_NAME}(default_format={default_format!r})")
         self.orient = orient
         self.default_format = default_format
-        self.mime_type = _CONTENT_TYPES[default_format].decode()
+        self.mime_type = CONTENT_TYPES[default_format].decode()
         self.columns = None if columns is None else list(columns)
         self.apply_column_names = apply_column_names
         self.dtype = self._dtypes(dtype)
@@ -131,9 +117,8 @@ class PandasDataFrame(IODescriptor["pd.DataFrame"], descriptor_id="bentoml.io.Pa
                 raise InvalidArgument(f"{_NAME}: {option}=True needs {needed}", hint=f"give {needed}=…")
         self.enforce_dtype = enforce_dtype
         self.enforce_shape = enforce_shape
-        available = [name for name in _CONTENT_TYPES if name not in _ARROW_FORMATS or is_installed("pyarrow")]
         #: The formats that this process can read and write, the default one first.
-        self._available = sorted(available, key=default_format.__ne__)
+        self._available = sorted(available(CONTENT_TYPES), key=default_format.__ne__)
 
     def _dtypes(self, given: Any) -> Any:
         """None, a bool, one dtype, or dtypes by column."""
@@ -152,34 +137,20 @@ class PandasDataFrame(IODescriptor["pd.DataFrame"], descriptor_id="bentoml.io.Pa
             BadInput: the body is malformed, or an enforced rule is broken; the message names the row or the column.
             UnsupportedMediaType: the body is Parquet or Arrow, and pyarrow is not installed.
         """
-        given = _FORMATS.get(essence(request.header(b"content-type")), self.default_format)
+        given = FORMATS.get(essence(request.header(b"content-type")), self.default_format)
         if given not in self._available:
-            raise UnsupportedMediaType(
-                f"{_NAME}: this server does not read {given}",
-                hint="send JSON or CSV, or have pip install 'makunouchi[arrow]' run on the server",
-            )
-        value = parse(request.body) if given == "json" else None
+            raise unreadable(_NAME, given)
         try:
-            return self._ruled(self._read(given, request.body, value))
+            frame = read_frame(self._pd, self._np, request.body, given, self.orient, text=self._text_columns())
+            if self.orient in ("columns", "index") and not frame.index.is_unique:
+                raise BadInput("an index label occurs twice")
+            return self._ruled(frame)
         except BadInput as error:
             raise BadInput(f"{_NAME}: {error.message}", hint=error.hint) from None
 
     def is_slow_to_read(self, request: Request) -> bool:
         """Whether the body is so large that a thread should read it."""
         return len(request.body) > _LARGE_BODY_BYTES
-
-    def _read(self, given: str, body: bytes, value: Any) -> pd.DataFrame:
-        if given == "json":
-            frame = read_json(self._pd, self._np, value, self.orient)
-        elif given == "csv":
-            frame = read_csv(self._pd, body, text=self._text_columns())
-        elif given == "parquet":
-            frame = read_parquet(pyarrow(_NAME), body)
-        else:
-            frame = read_stream(pyarrow(_NAME), body)
-        if self.orient in ("columns", "index") and not frame.index.is_unique:
-            raise BadInput("an index label occurs twice")
-        return frame
 
     def _text_columns(self) -> Sequence[str] | None:
         """The columns that are text whatever their cells look like; None: all."""
@@ -214,31 +185,27 @@ class PandasDataFrame(IODescriptor["pd.DataFrame"], descriptor_id="bentoml.io.Pa
             frame = self._ruled(value)
         except BadInput as error:
             raise InternalServerError(f"{_NAME}: the answer of the API function: {error.message}") from None
-        wanted = negotiated(accept, _FORMATS, self.default_format, self._available)
+        wanted = negotiated(accept, FORMATS, self.default_format, self._available)
         if wanted != self.default_format:
             try:
-                return self.respond(self._write(frame, wanted), _CONTENT_TYPES[wanted], context)
-            except _WRITE_ERRORS:
+                return self.respond(self._write(frame, wanted), CONTENT_TYPES[wanted], context)
+            except WRITE_ERRORS:
                 pass  # a wish that this frame does not allow, for instance because a column is of mixed types
         try:
             body = self._write(frame, self.default_format)
-        except _WRITE_ERRORS as error:
+        except WRITE_ERRORS as error:
             raise InternalServerError(
                 f"{_NAME}: the frame cannot be sent as {self.default_format}: {error}",
                 hint="return a frame whose columns have names of their own, and cells that are numbers, text or times",
             ) from error
-        return self.respond(body, _CONTENT_TYPES[self.default_format], context)
+        return self.respond(body, CONTENT_TYPES[self.default_format], context)
 
     def is_slow_to_write(self, value: Any) -> bool:
         """Whether the frame is so large that a thread should write it."""
         return getattr(value, "size", 0) > _LARGE_FRAME_CELLS
 
-    def _write(self, frame: pd.DataFrame, given: str) -> bytes:
-        if given == "json":
-            return dump(self._pd, self._np, frame, self.orient)
-        if given == "csv":
-            return frame.to_csv(lineterminator="\n").encode("utf-8")  # type: ignore[no-any-return]  # of pandas
-        return write_parquet(pyarrow(_NAME), frame) if given == "parquet" else write_stream(pyarrow(_NAME), frame)
+    def _write(self, frame: pd.DataFrame, wanted: str) -> bytes:
+        return write_frame(self._pd, self._np, frame, wanted, self.orient)
 
     # -- what it says about itself -----------------------------------------------------------------------------------
 
@@ -262,7 +229,7 @@ class PandasDataFrame(IODescriptor["pd.DataFrame"], descriptor_id="bentoml.io.Pa
                 media = {"schema": self.openapi_schema()}
             if self.sample is not None and name in ("json", "csv"):
                 media["example"] = self.openapi_example() if name == "json" else self._write(self.sample, name).decode()
-            content[_CONTENT_TYPES[name].decode()] = media
+            content[CONTENT_TYPES[name].decode()] = media
         return content
 
     def openapi_request_body(self) -> dict[str, Any]:

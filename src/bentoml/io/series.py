@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from bentoml._context import Context
 from bentoml._http import Request, Response
-from bentoml._importing import is_installed, require
-from bentoml.exceptions import BadInput, InternalServerError, InvalidArgument, UnsupportedMediaType
+from bentoml._importing import require
+from bentoml.exceptions import BadInput, InternalServerError, InvalidArgument
 from bentoml.io._arrow import pyarrow, read_stream, write_stream
 from bentoml.io._formats import BINARY_SCHEMA, essence, negotiated
+from bentoml.io._frame_formats import WRITE_ERRORS, available, unreadable
 from bentoml.io._frame_json import read_series
 from bentoml.io._frame_output import dump_series
 from bentoml.io._frame_rules import check_shape, checked_shape, column_with_dtype, dtype_name, dtype_of
@@ -28,7 +29,6 @@ _NAME = "PandasSeries"
 _ARROW = b"application/vnd.apache.arrow.stream"
 _FORMATS = {b"application/json": "json", _ARROW: "arrow"}
 _ORIENTS = ("records", "values", "index", "split")
-_WRITE_ERRORS = (ValueError, TypeError, KeyError, OverflowError, NotImplementedError, RecursionError)
 
 
 class PandasSeries(IODescriptor["pd.Series"], descriptor_id="bentoml.io.PandasSeries"):
@@ -76,7 +76,7 @@ class PandasSeries(IODescriptor["pd.Series"], descriptor_id="bentoml.io.PandasSe
                 raise InvalidArgument(f"{_NAME}: enforce_{name}=True needs a {name}", hint=f"give {name}=…")
         self.enforce_dtype = enforce_dtype
         self.enforce_shape = enforce_shape
-        self._available = ("json", "arrow") if is_installed("pyarrow") else ("json",)
+        self._available = available(("json", "arrow"))
 
     def from_http_request(self, request: Request) -> pd.Series:
         """The series in the body.
@@ -87,14 +87,10 @@ class PandasSeries(IODescriptor["pd.Series"], descriptor_id="bentoml.io.PandasSe
         """
         given = _FORMATS.get(essence(request.header(b"content-type")), "json")
         if given not in self._available:
-            raise UnsupportedMediaType(
-                f"{_NAME}: this server does not read {given}",
-                hint="send JSON, or have pip install 'makunouchi[arrow]' run on the server",
-            )
-        value = parse(request.body) if given == "json" else None
+            raise unreadable(_NAME, given)
         try:
             if given == "json":
-                series = read_series(self._pd, self._np, value, self.orient)
+                series = read_series(self._pd, self._np, parse(request.body), self.orient)
             else:
                 series = _only_column(read_stream(pyarrow(_NAME), request.body))
             if self.orient == "index" and not series.index.is_unique:
@@ -131,11 +127,11 @@ class PandasSeries(IODescriptor["pd.Series"], descriptor_id="bentoml.io.PandasSe
             try:
                 frame = series.to_frame("" if series.name is None else series.name)
                 return self.respond(write_stream(pyarrow(_NAME), frame), _ARROW, context)
-            except _WRITE_ERRORS:
+            except WRITE_ERRORS:
                 pass  # a wish that this series does not allow, for instance because it is of mixed types
         try:
             body = dump_series(self._pd, self._np, series, self.orient)
-        except _WRITE_ERRORS as error:
+        except WRITE_ERRORS as error:
             raise InternalServerError(
                 f"{_NAME}: the series cannot be sent as JSON: {error}",
                 hint="return a series whose cells are numbers, text or times",
