@@ -40,7 +40,8 @@ class IODescriptor(ABC, Generic[T]):
         sample: the example value of `from_sample`, None without one.
         fields: descriptors by field name where the value is a dictionary whose items the API function takes as
             keyword arguments; None (the default) where the function takes the value itself.
-        offloads: whether reading or writing a body may take more than a millisecond; it is then done in a thread.
+        offloads: whether reading or writing a body may take more than a millisecond; it is then done in a thread, where
+            `is_slow_to_read` or `is_slow_to_write` does not say that this one is quick.
         negotiates: whether `to_http_response` takes a further keyword `accept`, the `Accept` header as sent.
     """
 
