@@ -360,6 +360,7 @@ def test_cells_become_the_declared_dtype(dtype: Any, body: str, expected: list[s
         ("datetime64[ns]", '["2020-01-01", "x"]', 1),
         ("datetime64[ns]", "[1577836800]", 0),
         ("datetime64[ns]", '["2020-01-01T00:00:00Z"]', 0),
+        ("datetime64[s]", '["2020-01-01T00:00:00", "2020-01-01T00:00:00.5"]', 1),
         ("timedelta64[ns]", '["P1D", "long"]', 1),
         ("str", "[[1]]", 0),
         ("category", '["x", {}]', 1),
@@ -555,6 +556,18 @@ def test_a_name_twice_in_a_table_is_refused() -> None:
 def test_compressed_buffers_of_a_stream_are_refused() -> None:
     body = arrow_stream(pa.table({"a": np.zeros(10_000)}), compression="zstd")
     assert "compressed buffers; send it uncompressed" in refusal(body, ARROW)
+
+
+def test_a_message_of_the_old_form_does_not_pass_unseen() -> None:
+    table = pa.table({"a": np.zeros(1_000)})
+    body = arrow_stream(table, compression="zstd")
+    second = 8 + int.from_bytes(body[4:8], "little")
+    hidden = body[:second] + body[second + 4 :]
+    assert pa.ipc.open_stream(hidden).read_all().num_rows == 1_000
+    assert "the body is no Arrow stream" in refusal(hidden, ARROW)
+    for cut in (0, 8):  # the mark of the end may be missing
+        whole = arrow_stream(table)
+        assert len(decode(whole[: len(whole) - cut], ARROW)) == 1_000
 
 
 def test_a_stream_of_nothing_a_billion_times_is_refused() -> None:
@@ -758,6 +771,11 @@ def test_a_sample_gives_columns_dtypes_and_width_and_enforces_nothing(sample: An
     }  # fmt: skip
     assert descriptor.openapi_example() == [{"a": 1, "b": "x"}]
     assert decode('[{"a":1,"b":"x"}]', **from_spec(descriptor.to_spec()).to_spec()["args"]).shape == (1, 2)
+
+
+def test_a_sample_of_rows_without_names_gives_them_their_names() -> None:
+    descriptor = PandasDataFrame.from_sample({"a": [1], "b": [2]}, orient="values", enforce_dtype=True)
+    assert descriptor.from_http_request(request("[[3,4]]")).to_dict("list") == {"a": [3], "b": [4]}
 
 
 def test_a_sample_of_csv_is_read_as_csv_where_that_is_the_default() -> None:

@@ -49,6 +49,7 @@ _MAX_MESSAGES = 10_000
 PARSER_ERRORS = (ValueError, TypeError, KeyError, IndexError, OverflowError, NotImplementedError, OSError, MemoryError)
 
 _CONTINUATION = b"\xff\xff\xff\xff"
+_END = _CONTINUATION + bytes(4)
 _SCHEMA, _DICTIONARY_BATCH, _RECORD_BATCH = 1, 2, 3
 _TIME_ZONE = re.compile(r"[A-Za-z0-9_+:-]{1,32}(/[A-Za-z0-9_+:-]{1,32}){0,2}")
 
@@ -151,8 +152,9 @@ def _check_messages(body: bytes) -> None:
             at, seen = at + 8 + length + body_length, seen + 1
     except struct.error:
         raise BadInput("the Arrow stream has a message that is cut off or malformed") from None
-    if not seen:
-        raise BadInput("the body is no Arrow stream (of format version 0.15 or later)")
+    # Whatever else follows pyarrow may take for a message in the form of versions before 0.15.
+    if not seen or (at != len(body) and body[at : at + 8] != _END and body[at : at + 4] != _END[4:]):
+        raise BadInput("the body is no Arrow stream (of format version 0.15 or later), or not a whole one")
 
 
 def _message(metadata: bytes) -> tuple[int, int, int]:

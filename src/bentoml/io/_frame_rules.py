@@ -205,10 +205,12 @@ def _cast(pd: Any, np: Any, column: pd.Series, dtype: Any) -> pd.Series | None:
         text = column.astype(dtype)
         return text.mask(missing) if missing.any() else text
     if dtype.kind in "Mm" and kinds <= {str} and column.dtype.kind != dtype.kind:
-        parsed = _times(pd, column, dtype)
-        return parsed.astype(dtype)
+        column = _times(pd, column, dtype)
     if dtype.kind in "Mm":
-        return column.astype(dtype) if column.dtype.kind == dtype.kind or missing.all() else None
+        if column.dtype.kind != dtype.kind:
+            return column.astype(dtype) if missing.all() else None
+        times = column.astype(dtype)
+        return times if (times[~missing] == column[~missing]).all() else None
     # Numbers and booleans: text is never read as one of them, nor is a boolean among objects a number.
     allowed = {bool} if dtype.kind == "b" else {int, float}
     if not kinds <= allowed and column.dtype.kind not in _NUMERIC:

@@ -56,7 +56,7 @@ class PandasDataFrame(IODescriptor["pd.DataFrame"], descriptor_id="bentoml.io.Pa
 
     Nothing is guessed: text stays text, also where it looks like a date or a number, and in CSV only an empty cell and
     `NaN` are missing. Where integers are missing among others, the column is float64. Floats are read and written
-    exactly. Times are written in ISO 8601, missing cells as null.
+    exactly. Times are written in ISO 8601; missing cells are null in JSON, and so are NaN and infinities.
 
     Parquet and Arrow need pyarrow. Files with extension types are refused, as are frames of more than 50 million cells
     (rows times columns).
@@ -273,7 +273,9 @@ class PandasDataFrame(IODescriptor["pd.DataFrame"], descriptor_id="bentoml.io.Pa
         frame = cls(**plain)._from_sample(sample)
         names = [str(name) for name in frame.columns]
         dtypes = {name: str(dtype) for name, dtype in zip(names, frame.dtypes, strict=True)}
-        inferred = {"columns": names, "dtype": dtypes, "shape": (-1, len(names))}
+        inferred: dict[str, Any] = {"columns": names, "dtype": dtypes, "shape": (-1, len(names))}
+        if arguments.get("orient") == "values":  # which has no names of its own
+            inferred["apply_column_names"] = True
         return super().from_sample(frame, **{**inferred, **arguments})
 
     def _from_sample(self, sample: Any) -> pd.DataFrame:
