@@ -136,8 +136,8 @@ print(from_spec({"id": "bentoml.io.Text", "args": {}}))
 def test_importing_descriptors_loads_no_heavy_library() -> None:
     code = """
 import sys
-from bentoml.io import JSON, NumpyNdarray, Text
-print({"numpy", "pandas", "pydantic"} & set(sys.modules))
+from bentoml.io import JSON, NumpyNdarray, PandasDataFrame, PandasSeries, Text
+print({"numpy", "pandas", "pyarrow", "pydantic"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
@@ -152,6 +152,8 @@ def test_the_public_names_of_the_package_are_those_that_exist() -> None:
         "Image",
         "Multipart",
         "NumpyNdarray",
+        "PandasDataFrame",
+        "PandasSeries",
         "Text",
         "from_spec",
     ]

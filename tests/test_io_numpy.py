@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Any
@@ -514,3 +515,159 @@ def test_a_sample_that_is_no_array_is_refused(sample: Any) -> None:
 
 def test_the_api_function_receives_an_ndarray() -> None:
     assert NumpyNdarray().input_type() is np.ndarray
+
+
+# --- .npy ------------------------------------------------------------------------------------------------
+
+NPY = b"application/x-npy"
+
+
+def npy(array: Any, *, version: tuple[int, int] | None = None) -> bytes:
+    sink = io.BytesIO()
+    np.lib.format.write_array(sink, array, version=version)
+    return sink.getvalue()
+
+
+def npy_of(header: str, elements: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + elements
+
+
+def decode_npy(body: bytes, content_type: bytes = NPY, **arguments: Any) -> np.ndarray[Any, Any]:
+    request = Request(body=body, raw_headers=[(b"content-type", content_type)])
+    return NumpyNdarray(**arguments).from_http_request(request)
+
+
+ARRAYS = [
+    np.arange(6.0).reshape(2, 3),
+    np.asfortranarray(np.arange(6).reshape(2, 3)),
+    np.array(5),
+    np.array([1.5, np.nan, np.inf, -0.0], dtype=np.float16),
+    np.array(["a", "bc", "ü\U0001f600"]),
+    np.zeros((0, 3)),
+    np.array([True, False]),
+    np.arange(3, dtype=">i4"),
+    np.array(["a", "b"], dtype=">U1"),
+    np.array([2**64 - 1], dtype=np.uint64),
+    np.zeros((1,) * 32, dtype=np.int8),
+]
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype.str}{array.shape}")
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_what_numpy_saves_arrives_exactly_in_memory_of_its_own(array: Any, version: tuple[int, int]) -> None:
+    decoded = decode_npy(npy(array, version=version))
+    assert decoded.dtype == array.dtype.newbyteorder("=")
+    assert np.array_equal(decoded, array, equal_nan=array.dtype.kind == "f")
+    assert decoded.flags.aligned
+    assert decoded.flags.writeable
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype.str}{array.shape}")
+def test_an_answer_as_npy_is_the_file_that_numpy_saves(array: Any) -> None:
+    response = NumpyNdarray().to_http_response(array, None, accept=b"application/x-npy")
+    assert (response.body, response.content_type) == (npy(np.array(array, order="C")), NPY)
+
+
+@pytest.mark.parametrize("content_type", [b"application/npy", b"Application/X-NPY", b"application/x-npy; x=y"])
+def test_both_names_of_the_format_are_taken(content_type: bytes) -> None:
+    assert decode_npy(npy(np.eye(2)), content_type).tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    "accept", [b"", b"*/*", b"application/json", b"application/x-npy;q=0", b"text/html, */*;q=0.5"]
+)
+def test_the_answer_is_json_unless_npy_is_asked_for_by_name(accept: bytes) -> None:
+    response = NumpyNdarray().to_http_response(np.array([1]), None, accept=accept)
+    assert (response.body, response.content_type) == (b"[1]", b"application/json")
+
+
+def test_elements_that_npy_cannot_carry_everywhere_are_answered_as_json() -> None:
+    response = NumpyNdarray().to_http_response(np.array([1, "a"], dtype=object), None, accept=NPY)
+    assert response.body == b'[1, "a"]'
+
+
+def test_the_rules_are_those_of_json() -> None:
+    assert decode_npy(npy(np.array([1.0, 2.0])), dtype="int64").dtype == np.int64
+    assert decode_npy(npy(np.arange(4)), shape=(2, -1)).shape == (2, 2)
+    with pytest.raises(BadInput, match='of dtype "uint8", but "int64" was received'):
+        decode_npy(npy(np.array([256])), dtype="uint8", enforce_dtype=True)
+    with pytest.raises(BadInput, match=r'of shape "\(2, 2\)", but "\(4,\)" was received'):
+        decode_npy(npy(np.arange(4)), shape=(2, 2), enforce_shape=True)
+    with pytest.raises(BadInput, match=r"Expecting ndarray of real numbers or booleans, but <U1 was received"):
+        decode_npy(npy(np.array(["1"])), dtype="float64")
+    with pytest.raises(BadInput, match=r"but complex128 was received"):
+        decode_npy(npy(np.array([1j])))
+    assert decode_npy(npy(np.array([1j])), dtype="complex128").tolist() == [1j]
+
+
+HEADER = "{{'descr': '{}', 'fortran_order': {}, 'shape': {}, }}"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "does not begin"),
+        (b"[1]", "does not begin"),
+        (b"\x93NUMPY\x04\x00\x00\x00", "does not begin"),
+        (b"\x93NUMPY\x01\x01\x00\x00", "does not begin"),
+        (b"\x93NUMPY\x01\x00\xff\xff{", "its header is longer than the body"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", "its header is longer than the body"),
+        (npy(np.eye(2))[:-1], "announces 4 elements of 8 bytes, and 31 bytes follow"),
+        (npy(np.eye(2)) + b"\0", "and 33 bytes follow"),
+        (npy_of(HEADER.format("<f8", False, "(999999999999999999,)"), b"x" * 8), "announces 999999999999999999"),
+        (npy_of(HEADER.format("<f8", False, "(-1,)")), "not that of one plain array"),
+        (npy_of(HEADER.format("<f8", False, "(0, 1000000001)")), "without elements has more than 1000000 rows"),
+        (npy_of(HEADER.format("<f8", False, "(" + "1, " * 33 + ")"), b"x" * 8), "more than 32 axes"),
+        (npy_of(HEADER.format("|O", False, "(1,)"), b"x" * 8), "not that of one plain array"),
+        (npy_of(HEADER.format("|V8", False, "(1,)"), b"x" * 8), "no booleans, integers"),
+        (npy_of(HEADER.format("|S8", False, "(1,)"), b"x" * 8), "no booleans, integers"),
+        (npy_of(HEADER.format("<M8[ns]", False, "(1,)"), b"x" * 8), "not that of one plain array"),
+        (npy_of(HEADER.format("<f16", False, "(1,)"), b"x" * 16), "no booleans, integers"),
+        (npy_of(HEADER.format("<U0", False, "(1000000,)")), "no booleans, integers"),
+        (npy_of(HEADER.format("|f8", False, "(1,)"), b"x" * 8), "its elements have no byte order"),
+        (npy_of(HEADER.format("|b1", False, "(1,)"), b"\x02"), "a boolean is neither 0 nor 1"),
+        (npy_of(HEADER.format("<U1", False, "(1,)"), b"\xff" * 4), "its text is no Unicode"),
+        (npy_of(HEADER.format("<U1", False, "(1,)"), b"\x00\xd8\x00\x00"), "its text is no Unicode"),
+        (npy_of("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,), }", b"x" * 8), "not that of one"),
+        (npy_of("{'descr': '<f8', 'fortran_order': False, 'shape': (1,), 'x': 1}", b"x" * 8), "not that of one"),
+        (npy_of("{'descr': '<f8', 'descr': '<f8', 'shape': (1,)}", b"x" * 8), "not that of one"),
+        (npy_of("{'descr': '<f8', 'fortran_order': False}", b"x" * 8), "not that of one"),
+        (npy_of("__import__('os')", b"x" * 8), "not that of one"),
+        (npy_of("{" * 5_000), "not that of one"),
+    ],
+)
+def test_a_file_that_is_no_plain_array_is_refused_before_memory_is_taken(body: bytes, reason: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        decode_npy(body)
+    assert caught.value.message.startswith("NumpyNdarray: no .npy file of a plain array: ")
+    assert reason in caught.value.message
+
+
+def test_an_array_of_objects_is_refused_and_its_pickle_left_alone() -> None:
+    with pytest.raises(BadInput, match="not that of one plain array"):
+        decode_npy(npy(np.array([{}], dtype=object)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([npy(array) for array in ARRAYS]),
+    st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=3)), max_size=4),
+    st.sampled_from(DESCRIPTORS),
+)
+def test_a_damaged_file_is_an_array_or_a_refusal(
+    body: bytes, damages: list[tuple[int, bytes]], descriptor: NumpyNdarray
+) -> None:
+    for at, piece in damages:
+        body = body[:at] + piece + body[at + len(piece) :]
+    try:
+        array = descriptor.from_http_request(Request(body=body, raw_headers=[(b"content-type", NPY)]))
+    except InvalidArgument:  # 400
+        return
+    for accept in (b"", NPY):
+        NumpyNdarray().to_http_response(array, None, accept=accept)
+
+
+def test_the_document_offers_both_formats() -> None:
+    content = NumpyNdarray().openapi_responses()["content"]
+    assert content["application/x-npy"] == {"schema": {"type": "string", "format": "binary"}}
+    assert list(content) == ["application/json", "application/x-npy"]

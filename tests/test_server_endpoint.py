@@ -325,3 +325,30 @@ def test_a_generator_may_take_a_form(threads: ThreadPoolExecutor) -> None:
         return response
 
     assert asyncio.run(main()).raw_headers == [(b"x-fields", b"2")]
+
+
+@pytest.mark.parametrize(("large", "elsewhere"), [(False, False), (True, True)])
+def test_a_coroutine_has_only_its_slow_bodies_read_and_written_in_a_thread(
+    threads: ThreadPoolExecutor, large: bool, elsewhere: bool
+) -> None:
+    seen: list[bool] = []
+
+    class Heavy(Text):
+        offloads = True
+
+        def from_http_request(self, request: Request) -> str:
+            seen.append(threading.current_thread() is not threading.main_thread())
+            return super().from_http_request(request)
+
+        def to_http_response(self, value: str, context: Context | None) -> Response:
+            seen.append(threading.current_thread() is not threading.main_thread())
+            return super().to_http_response(value, context)
+
+        def is_slow_to_read(self, request: Request) -> bool:
+            return large
+
+        def is_slow_to_write(self, value: str) -> bool:
+            return large
+
+    assert answer(threads, asynchronous, io=(Heavy(), Heavy())).body == b"hello!"
+    assert seen == [elsewhere, elsewhere]

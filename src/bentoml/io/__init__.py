@@ -12,16 +12,30 @@ from typing import TYPE_CHECKING, Any
 from bentoml.exceptions import InvalidArgument
 
 if TYPE_CHECKING:
+    from bentoml.io.dataframe import PandasDataFrame
     from bentoml.io.descriptor import IODescriptor
     from bentoml.io.file import File
     from bentoml.io.image import Image
     from bentoml.io.json import JSON
     from bentoml.io.multipart import Multipart
     from bentoml.io.numpy import NumpyNdarray
+    from bentoml.io.series import PandasSeries
     from bentoml.io.sse import SSE
     from bentoml.io.text import Text
 
-__all__ = ["JSON", "SSE", "File", "IODescriptor", "Image", "Multipart", "NumpyNdarray", "Text", "from_spec"]
+__all__ = [
+    "JSON",
+    "SSE",
+    "File",
+    "IODescriptor",
+    "Image",
+    "Multipart",
+    "NumpyNdarray",
+    "PandasDataFrame",
+    "PandasSeries",
+    "Text",
+    "from_spec",
+]
 
 _MODULES = {
     "File": "file",
@@ -30,6 +44,8 @@ _MODULES = {
     "JSON": "json",
     "Multipart": "multipart",
     "NumpyNdarray": "numpy",
+    "PandasDataFrame": "dataframe",
+    "PandasSeries": "series",
     "SSE": "sse",
     "Text": "text",
 }

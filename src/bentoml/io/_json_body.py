@@ -32,8 +32,8 @@ def parse(body: bytes) -> Any:
     try:
         value = _decode(body)
         colons = body.count(b":")
-        # An object whose names are as many as the colons of the whole body has lost none of them.
-        if colons and not (type(value) is dict and len(value) == colons):
+        # Objects whose names are as many as the colons of the whole body have lost none of them.
+        if colons and not (type(value) is dict and len(value) == colons) and _outer_names(value) != colons:
             _refuse_lost_names(value, body, colons)
         return value
     except msgspec.DecodeError as error:
@@ -49,6 +49,13 @@ def shortened(text: str) -> str:
     # A line break in it would let a caller write lines of ours into the log.
     line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:_MAX_ECHO_CHARS])
     return line if len(text) <= _MAX_ECHO_CHARS else line + "…"
+
+
+def _outer_names(value: Any) -> int:
+    """The names in the objects of the first two levels, which are all there are in most tables."""
+    inner = value.values() if type(value) is dict else value if type(value) is list else ()
+    outer = len(value) if type(value) is dict else 0
+    return outer + sum([len(each) for each in inner if type(each) is dict])
 
 
 def _refuse_lost_names(value: Any, body: bytes, colons: int) -> None:

@@ -40,7 +40,8 @@ class IODescriptor(ABC, Generic[T]):
         sample: the example value of `from_sample`, None without one.
         fields: descriptors by field name where the value is a dictionary whose items the API function takes as
             keyword arguments; None (the default) where the function takes the value itself.
-        offloads: whether reading or writing a body may take more than a millisecond; it is then done in a thread.
+        offloads: whether reading or writing a body may take more than a millisecond; it is then done in a thread, where
+            `is_slow_to_read` or `is_slow_to_write` does not say that this one is quick.
         streams: whether a value may be an asynchronous iterator, whose items are sent as they come.
         negotiates: whether `to_http_response` takes a further keyword `accept`, the `Accept` header as sent.
     """
@@ -94,6 +95,14 @@ class IODescriptor(ABC, Generic[T]):
         Raises:
             InternalServerError: the value cannot be sent by this descriptor.
         """
+
+    def is_slow_to_read(self, request: Request) -> bool:
+        """Whether this body is read in a thread; asked where `offloads` is set and the function does not run in one."""
+        return True
+
+    def is_slow_to_write(self, value: T) -> bool:
+        """Whether this value is written in a thread; asked as `is_slow_to_read`."""
+        return True
 
     @abstractmethod
     def input_type(self) -> Any:

@@ -1,4 +1,4 @@
-"""NumpyNdarray: one array as nested JSON lists."""
+"""NumpyNdarray: one array as nested JSON lists, or as a `.npy` file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from bentoml.exceptions import (
     InvalidArgument,
     UnprocessableEntity,
 )
+from bentoml.io._formats import BINARY_SCHEMA, essence, negotiated
 from bentoml.io._json_body import parse
 from bentoml.io._ndarray import as_dtype, read_array
 from bentoml.io._ndarray_schema import ELEMENT_KINDS, array_schema, nested_schemas
+from bentoml.io._npy import MEDIA_TYPES, can_write_npy, read_npy, write_npy
 from bentoml.io.descriptor import IODescriptor
 
 if TYPE_CHECKING:
@@ -30,11 +32,19 @@ if TYPE_CHECKING:
 
 __all__ = ["NumpyNdarray"]
 
+_FORMATS = {b"application/json": "json", **dict.fromkeys(MEDIA_TYPES, "npy")}
+
 _encode = msgspec.json.Encoder().encode
 
 
 class NumpyNdarray(IODescriptor["Array"], descriptor_id="bentoml.io.NumpyNdarray"):
-    """A NumPy array of numbers, booleans or text.
+    """A NumPy array of numbers, booleans or text, as nested JSON lists or as a `.npy` file.
+
+    A request whose `Content-Type` is `application/x-npy` (or `application/npy`) carries what `numpy.save` writes; any
+    other content type is read as JSON. Its elements are copied once, so that the function may write to them, and come
+    in native byte order. The same rules hold for both.
+
+    The answer is JSON, or a `.npy` file where `Accept` asks for one; that has dtype, NaN and infinities exactly.
 
     Args:
         dtype: of the array; None takes what NumPy infers. Elements that it can hold exactly are converted
@@ -52,6 +62,7 @@ class NumpyNdarray(IODescriptor["Array"], descriptor_id="bentoml.io.NumpyNdarray
     """
 
     mime_type = "application/json"
+    negotiates = True
 
     def __init__(
         self,
@@ -76,15 +87,24 @@ class NumpyNdarray(IODescriptor["Array"], descriptor_id="bentoml.io.NumpyNdarray
         """The array in the body.
 
         Raises:
-            BadInput: no JSON; no rectangular array of numbers, booleans or text; or an enforced rule is
-                broken.
+            BadInput: neither JSON nor a `.npy` file, as announced; no rectangular array of numbers, booleans or
+                text; or an enforced rule is broken.
         """
         body = request.body
-        array = read_array(self._np, parse(body), body, "" if self.dtype is None else self.dtype.kind)
+        kind = "" if self.dtype is None else self.dtype.kind
+        if essence(request.header(b"content-type")) in MEDIA_TYPES:
+            array = read_npy(self._np, body)
+            if (array.dtype.kind == "U" and kind not in ("", "U")) or (array.dtype.kind == "c" and kind != "c"):
+                raise BadInput(f"NumpyNdarray: Expecting ndarray of {_wanted(kind)}, but {array.dtype} was received.")
+        else:
+            array = read_array(self._np, parse(body), body, kind)
         return self._with_shape(self._with_dtype(array, None, BadInput), BadInput)
 
-    def to_http_response(self, value: Array, context: Context | None) -> Response:
+    def to_http_response(self, value: Array, context: Context | None, *, accept: bytes = b"") -> Response:
         """The array as nested lists; NaN and infinities become the literals `NaN` and `Infinity`.
+
+        Args:
+            accept: the `Accept` header; where it asks for `application/x-npy` the answer is a `.npy` file.
 
         Raises:
             InternalServerError: the value is no array, breaks an enforced rule, or has elements without JSON
@@ -96,6 +116,8 @@ class NumpyNdarray(IODescriptor["Array"], descriptor_id="bentoml.io.NumpyNdarray
                 hint="return numpy.asarray(…), or use the output descriptor JSON",
             )
         array = self._with_shape(self._with_dtype(value, "same_kind", InternalServerError), InternalServerError)
+        if accept and negotiated(accept, _FORMATS, "json", _FORMATS.values()) == "npy" and can_write_npy(array):
+            return self.respond(write_npy(array), MEDIA_TYPES[0], context)
         return self.respond(_dump(array), b"application/json", context)
 
     def _with_dtype(self, array: Array, casting: Any, error: type[BentoMLException]) -> Array:
@@ -140,6 +162,9 @@ class NumpyNdarray(IODescriptor["Array"], descriptor_id="bentoml.io.NumpyNdarray
     def _limits(self) -> Any:
         bounded = self.enforce_dtype and self.dtype is not None and self.dtype.kind in "iu"
         return self._np.iinfo(self.dtype) if bounded else None
+
+    def _openapi_content(self) -> dict[str, Any]:
+        return {**super()._openapi_content(), MEDIA_TYPES[0].decode(): {"schema": BINARY_SCHEMA}}
 
     def openapi_example(self) -> Any:
         """The sample as nested lists."""
@@ -206,6 +231,10 @@ def _shape(given: Sequence[int]) -> tuple[int, ...]:
     if any(isinstance(size, bool) or not hasattr(size, "__index__") or size < -1 for size in sizes):
         raise InvalidArgument(f"NumpyNdarray: a shape is a tuple of sizes, -1 for any, not {given!r}")
     return tuple(int(size) for size in sizes)
+
+
+def _wanted(kind: str) -> str:
+    return "text" if kind == "U" else "numbers, booleans or text" if not kind else "real numbers or booleans"
 
 
 def _dump(array: Array) -> bytes:

@@ -81,7 +81,8 @@ def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> 
     encode = _encoder(api)
     in_thread = not (api.is_async or api.is_streaming)
     may_stream = api.is_streaming or api.output.streams
-    decode_step, encode_step = _step(decode, threads, api.input.offloads), _step(encode, threads, api.output.offloads)
+    decode_step = _step(decode, threads, api.input.is_slow_to_read if api.input.offloads else None)
+    encode_step = _step(encode, threads, api.output.is_slow_to_write if api.output.offloads else None)
 
     async def handle(request: Request) -> Response:
         context = Context(request, state) if api.needs_context else None
@@ -166,14 +167,18 @@ def _encoder(api: InferenceAPI) -> Callable[[Any, Context | None, Request], Any]
     return lambda value, context, request: encode(value, context, accept=request.header(b"accept"))
 
 
-def _step(function: Callable[..., Any], threads: Executor, offloads: bool) -> Callable[..., Awaitable[Any]]:
-    """The function as a coroutine function, in a thread if it is slow."""
+def _step(
+    function: Callable[..., Any], threads: Executor, is_slow: Callable[[Any], bool] | None
+) -> Callable[..., Awaitable[Any]]:
+    """The function as a coroutine function, in a thread if it is slow for its first argument."""
     if _is_async(function):
         return function
-    if offloads:
+    if is_slow is not None:
 
-        async def elsewhere(*arguments: Any) -> Any:
-            return await _in_thread(threads, function, *arguments)
+        async def elsewhere(first: Any, *arguments: Any) -> Any:
+            if is_slow(first):
+                return await _in_thread(threads, function, first, *arguments)
+            return function(first, *arguments)
 
         return elsewhere
 
