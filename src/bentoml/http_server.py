@@ -28,6 +28,8 @@ __all__ = ["HTTPServer"]
 STOP_GRACE_S = 5.0
 #: How often a server that starts is looked at, in seconds.
 LOOK_INTERVAL_S = 0.05
+#: How long the end of a server that does not come up may go unseen, in seconds.
+PATIENCE_S = 0.5
 #: What is kept of what the server says, for messages.
 KEPT_LINES = 200
 _SSL_OPTIONS = ("certfile", "keyfile", "keyfile_password", "version", "cert_reqs", "ca_certs", "ciphers")
@@ -147,9 +149,9 @@ class HTTPServer:
             self.port = self._reserved.getsockname()[1]
             if sys.platform != "linux":
                 self._release()
+        address = ["--host", self.host, "--port", str(self.port)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bentoml", "serve", self._target, *self._flags]
-            + ["--host", self.host, "--port", str(self.port)],
+            [sys.executable, "-m", "bentoml", "serve", self._target, *self._flags, *address],
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE if is_captured else stdout,
@@ -199,10 +201,12 @@ class HTTPServer:
                 self._finish()
                 raise ServerStateException(self._with_output(f"the server {describe_exit(self.process.returncode)}"))
             try:
-                HTTPClient.wait_until_server_ready(url=self.url, timeout=LOOK_INTERVAL_S, **settings)
+                HTTPClient.wait_until_server_ready(
+                    url=self.url, timeout=PATIENCE_S, check_interval=LOOK_INTERVAL_S, **settings
+                )
                 break
             except TimeoutError as error:
-                if time.monotonic() > deadline_s:
+                if time.monotonic() + PATIENCE_S > deadline_s:
                     text = f"the server at {self.url} did not become ready in {self.timeout:g} s"
                     raise ServerStateException(self._with_output(text)) from error
         self._release()
