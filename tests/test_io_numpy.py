@@ -414,11 +414,16 @@ def test_without_numpy_the_error_says_what_to_install(monkeypatch: pytest.Monkey
 # --- what it says about itself ---------------------------------------------------------------------------
 
 
+ANY_ELEMENT = {"type": ["number", "boolean", "string"]}
+
+
 @pytest.mark.parametrize(
     ("descriptor", "schema"),
     [
-        (NumpyNdarray(), {"type": "array", "items": {"type": ["number", "boolean", "string", "array"]}}),
-        (NumpyNdarray("int64"), {"type": "array", "items": {"type": ["integer", "array"]}}),
+        (NumpyNdarray(), {"$ref": "#/components/schemas/Array"}),
+        (NumpyNdarray("int64"), {"$ref": "#/components/schemas/ArrayOfIntegers"}),
+        (NumpyNdarray("int8", enforce_dtype=True), {"$ref": "#/components/schemas/ArrayOfIntegers_int8"}),
+        (NumpyNdarray(shape=(2, -1)), {"type": "array", "items": {"type": "array", "items": ANY_ELEMENT}}),
         (NumpyNdarray("float32", shape=(-1,)), {"type": "array", "items": {"type": ["number", "null"]}}),
         (NumpyNdarray("str", shape=(3,)), {"type": "array", "items": {"type": "string"}}),
         (NumpyNdarray("bool", shape=()), {"type": "boolean"}),
@@ -444,6 +449,19 @@ def test_without_numpy_the_error_says_what_to_install(monkeypatch: pytest.Monkey
 )
 def test_the_schema_has_one_level_per_axis(descriptor: NumpyNdarray, schema: dict[str, Any]) -> None:
     assert descriptor.openapi_schema() == schema
+
+
+def test_without_a_shape_the_schema_is_one_of_any_number_of_axes() -> None:
+    assert NumpyNdarray("uint8", enforce_dtype=True).openapi_components() == {
+        "ArrayOfIntegers_uint8": {
+            "title": "ArrayOfIntegers_uint8",
+            "anyOf": [
+                {"type": "array", "items": {"$ref": "#/components/schemas/ArrayOfIntegers_uint8"}},
+                {"type": "integer", "minimum": 0, "maximum": 255},
+            ],
+        }
+    }
+    assert NumpyNdarray(shape=(2,)).openapi_components() == {}
 
 
 @pytest.mark.parametrize(

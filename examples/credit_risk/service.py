@@ -1,9 +1,16 @@
 """The credit-risk service: an application in, a decision out."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 import bentoml
 from bentoml.io import JSON
+
+
+# Beyond these limits a number is a typing error, and perhaps none that the model can read.
+Count = Annotated[int, Field(ge=0, le=1000)]
+Amount = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class CreditApplication(BaseModel):
@@ -27,19 +34,19 @@ class CreditApplication(BaseModel):
         }
     )
 
-    seniority: int
+    seniority: Count
     home: str
-    time: int
-    age: int
+    time: Count
+    age: Count
     marital: str
     records: str
     job: str
-    expenses: int
-    income: float
-    assets: float
-    debt: float
-    amount: int
-    price: int
+    expenses: Amount
+    income: Amount
+    assets: Amount
+    debt: Amount
+    amount: Amount
+    price: Amount
 
 
 model_ref = bentoml.xgboost.get("credit_risk_model:latest")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, MutableMapping
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 __all__ = ["Headers", "QueryParams", "Request", "Response"]
 
@@ -85,9 +85,10 @@ class Request:
         query_string: as sent, without the question mark.
         raw_headers: names in lower case.
         client: `"host:port"` of the peer, `"_"` where the transport has none.
+        target: path and query as they stand on the wire, `b""` where there was no wire.
     """
 
-    __slots__ = ("body", "client", "method", "path", "query_string", "raw_headers", "scheme")
+    __slots__ = ("body", "client", "method", "path", "query_string", "raw_headers", "scheme", "target")
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class Request:
         body: bytes = b"",
         client: str = "_",
         scheme: str = "http",
+        target: bytes = b"",
     ) -> None:
         self.method = method
         self.path = path
@@ -107,6 +109,7 @@ class Request:
         self.body = body
         self.client = client
         self.scheme = scheme
+        self.target = target
 
     def header(self, name: bytes) -> bytes:
         """The first value of a header given in lower case, `b""` where it is absent."""
@@ -114,6 +117,13 @@ class Request:
             if key == name:
                 return value
         return b""
+
+    @property
+    def raw_path(self) -> bytes:
+        """The path as it was sent, percent-encoded, without the query string."""
+        if self.target.startswith(b"/"):
+            return self.target.partition(b"?")[0]
+        return quote(self.path, safe="/:@!$&'()*+,;=~").encode("ascii")
 
     @property
     def headers(self) -> Headers:

@@ -113,7 +113,7 @@ class IODescriptor(ABC, Generic[T]):
         """The `requestBody` of an operation."""
         return {
             "required": True,
-            "content": self._openapi_content(),
+            "content": self._openapi_request_content(),
             "x-bentoml-io-descriptor": self.to_spec(),
         }
 
@@ -121,11 +121,20 @@ class IODescriptor(ABC, Generic[T]):
         """The entry of status 200 among the `responses` of an operation."""
         return {
             "description": "Successful Response",
-            "content": self._openapi_content(),
+            "content": self._openapi_response_content(),
             "x-bentoml-io-descriptor": self.to_spec(),
         }
 
+    def _openapi_request_content(self) -> dict[str, Any]:
+        """The media types that a request may have, for descriptors that read more of them than they write."""
+        return self._openapi_content()
+
+    def _openapi_response_content(self) -> dict[str, Any]:
+        """The media types that the answer may have; more than one where it is negotiated."""
+        return self._openapi_content()
+
     def _openapi_content(self) -> dict[str, Any]:
+        """Media types and their schemas and examples, the same in both directions unless a subclass says otherwise."""
         media: dict[str, Any] = {"schema": self.openapi_schema()}
         example = self.openapi_example()
         if example is not None:

@@ -96,6 +96,12 @@ class JSON(IODescriptor[Any], descriptor_id="bentoml.io.JSON"):
         """The schema of the declared type, an object without one."""
         return {"type": "object"} if self._plan is None else self._plan.schema
 
+    def _openapi_response_content(self) -> dict[str, Any]:
+        content = self._openapi_content()
+        if self._plan is None:
+            content[self.mime_type]["schema"] = {}  # lists and numbers as well
+        return content
+
     def openapi_components(self) -> dict[str, Any]:
         """The schemas of the models that make up the declared type."""
         return {} if self._plan is None else self._plan.components

@@ -20,6 +20,7 @@ from bentoml.exceptions import (
 )
 from bentoml.io._json_body import parse
 from bentoml.io._ndarray import as_dtype, read_array
+from bentoml.io._ndarray_schema import ELEMENT_KINDS, array_schema, nested_schemas
 from bentoml.io.descriptor import IODescriptor
 
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ if TYPE_CHECKING:
     from bentoml.io._ndarray import Array
 
 __all__ = ["NumpyNdarray"]
-
-#: The JSON Schema of one element by `np.dtype.kind`: what JSON can carry. Among floats null stands for NaN.
-_ELEMENT_SCHEMAS: dict[str, dict[str, Any]] = {
-    "b": {"type": "boolean"},
-    "i": {"type": "integer"},
-    "u": {"type": "integer"},
-    "f": {"type": ["number", "null"]},
-    "c": {"type": "number"},
-    "U": {"type": "string"},
-}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -136,27 +127,19 @@ class NumpyNdarray(IODescriptor["Array"], descriptor_id="bentoml.io.NumpyNdarray
         return self._np.ndarray
 
     def openapi_schema(self) -> dict[str, Any]:
-        """One array level per axis of the shape; without a shape, any number of them."""
-        element = self._element_schema()
-        if self.shape is None:
-            given = element["type"]
-            kinds = given if isinstance(given, list) else [given]
-            return {"type": "array", "items": {**element, "type": [*kinds, "array"]}}
-        schema = element
-        for size in reversed(self.shape):
-            schema = {"type": "array", "items": schema}
-            if self.enforce_shape and size >= 0:
-                schema |= {"minItems": size, "maxItems": size}
-        return schema
+        """One array level per axis of the shape; without a shape, any number of them, none included."""
+        shape = self.shape
+        if shape is not None and not self.enforce_shape:
+            shape = (-1,) * len(shape)
+        return array_schema(self.dtype, shape, self._limits())
 
-    def _element_schema(self) -> dict[str, Any]:
-        if self.dtype is None:
-            return {"type": ["number", "boolean", "string"]}
-        schema = dict(_ELEMENT_SCHEMAS[self.dtype.kind])
-        if self.enforce_dtype and self.dtype.kind in "iu":
-            limits = self._np.iinfo(self.dtype)
-            schema |= {"minimum": int(limits.min), "maximum": int(limits.max)}
-        return schema
+    def openapi_components(self) -> dict[str, Any]:
+        """The schema of arrays with any number of axes, where there is no shape."""
+        return nested_schemas(self.dtype, self._limits()) if self.shape is None else {}
+
+    def _limits(self) -> Any:
+        bounded = self.enforce_dtype and self.dtype is not None and self.dtype.kind in "iu"
+        return self._np.iinfo(self.dtype) if bounded else None
 
     def openapi_example(self) -> Any:
         """The sample as nested lists."""
@@ -201,7 +184,7 @@ def _dtype(numpy: Any, given: Any) -> np.dtype[Any]:
         dtype: np.dtype[Any] = numpy.dtype(given)
     except (TypeError, ValueError) as error:
         raise UnprocessableEntity(f"NumpyNdarray: {given!r} is no dtype: {error}") from error
-    if dtype.kind not in _ELEMENT_SCHEMAS:
+    if dtype.kind not in ELEMENT_KINDS:
         raise UnprocessableEntity(
             f"NumpyNdarray: arrays of dtype {str(dtype)!r} cannot travel as JSON",
             hint="use booleans, integers, floats or text (dtype='str')",

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from bentoml._context import Context
-from bentoml._http import Request
 from bentoml.config import LoadedConfig
 from bentoml.runner.placements import Placement
-from bentoml.runner.placements.in_process import InProcess
-from bentoml.runner.placements.limited import Limited
 from bentoml.runner.placements.worker_process import WorkerProcess
 from bentoml.runner.runner import Runner
 from bentoml.server.access_log import AccessLogWriter
@@ -22,6 +16,7 @@ from bentoml.server.app import App
 from bentoml.server.control import Go, Start
 from bentoml.server.limits import Limits
 from bentoml.server.listener import Listener
+from bentoml.server.placing import in_process, limited
 from bentoml.server.runner_metrics import RunnerMetrics
 from bentoml.server.worker import Worker, component, run_worker
 from bentoml.service.service import Service
@@ -53,14 +48,16 @@ class ApiWorker(Worker):
     async def begin(self, go: Go) -> Callable[[], None]:
         for runner in self.service.runners:
             paths = go.sockets.get(runner.name)
-            placement = self._worker_process(runner, paths) if paths else self._in_process(runner)
-            limit = self.loaded.runner(runner.name).traffic.max_concurrency
-            if limit is not None:
-                placement = Limited(placement, runner.name, limit)
+            placement = (
+                self._worker_process(runner, paths)
+                if paths
+                else in_process(runner, self.service, self.loaded, worker_index=self.start.index)
+            )
+            placement = limited(placement, runner, self.loaded)
             await placement.start()
             runner.attach(placement)
             self._placements.append(placement)
-        await _run_hooks(self.service.startup_hooks, self._app)
+        await self._app.start()
         return self._listener.start
 
     def _worker_process(self, runner: Runner, paths: Sequence[str]) -> Placement:
@@ -75,16 +72,6 @@ class ApiWorker(Worker):
             observer.watch_queue(placement.queued_rows)
         return placement
 
-    def _in_process(self, runner: Runner) -> Placement:
-        settings = self.loaded.runner(runner.name)
-        timeout_s = settings.traffic.timeout
-        if not settings.metrics.enabled:
-            return InProcess(runner.engine(settings), timeout_s=timeout_s)
-        observer = RunnerMetrics(self.service, runner, self.loaded, worker_index=self.start.index)
-        engine = runner.engine(settings, observer)
-        observer.watch(engine)
-        return InProcess(engine, timeout_s=timeout_s)
-
     def _why_not_ready(self) -> str | None:
         if self.stopping.is_set():
             return "The server is shutting down."
@@ -94,7 +81,7 @@ class ApiWorker(Worker):
 
     async def end(self) -> None:
         await self._listener.drain(self.loaded.config.api_server.shutdown_grace, shared=self.succeeded)
-        await _run_hooks(self.service.shutdown_hooks, self._app)
+        await self._app.stop()
         for placement in self._placements:
             await placement.close()
         self._app.close()
@@ -108,14 +95,6 @@ def _limits(loaded: LoadedConfig) -> Limits:
         keep_alive_s=server.traffic.keep_alive,
         connections=server.traffic.max_connections,
     )
-
-
-async def _run_hooks(hooks: list[Callable[..., Any]], app: App) -> None:
-    for hook in hooks:
-        context = Context(Request(), app.state)
-        result = hook(context) if inspect.signature(hook).parameters else hook()
-        if inspect.isawaitable(result):
-            await result
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,20 +12,24 @@ from random import getrandbits
 from typing import Any
 
 from bentoml import _metrics
-from bentoml._context import ModelTiming, model_timings
+from bentoml._context import Context, ModelTiming, model_timings
 from bentoml._http import Request, Response
 from bentoml.config import Config
 from bentoml.server.access_log import AccessLogWriter
+from bentoml.server.asgi import AsgiHandler
+from bentoml.server.asgi_app import origin_of
 from bentoml.server.concurrency import ConcurrencyLimit
 from bentoml.server.endpoint import EndpointHandler, endpoint_handler
 from bentoml.server.errors import error_response
 from bentoml.server.layers import layers
+from bentoml.server.mounts import mount_handler, mount_of
 from bentoml.server.pages import Page, pages
 from bentoml.server.request_metrics import RequestMetrics
 from bentoml.server.shared import Handler
 from bentoml.service.service import Service
 
 __all__ = ["App"]
+
 
 class App:
     """Answers the requests of one worker process.
@@ -52,7 +57,8 @@ class App:
         self._access_log = access_log
         self._is_ready = is_ready
         self._late: set[Request] = set()
-        self._pages: dict[str, Page] = {**pages(service, metrics=server.metrics.enabled), "/readyz": self._readyz}
+        self._service = service
+        self._pages: dict[str, Page] = {"/readyz": self._readyz}
         if self.metrics is not None:
             self._pages["/metrics"] = _metrics_page
         self._endpoints = {
@@ -60,10 +66,19 @@ class App:
             for api in service.apis.values()
         }
         self._paged = self._observed_page()
+        hosted = [(mount.path, mount_handler(mount, self.threads)) for mount in service.mounts]
+        #: The applications that are told of start and stop.
+        self._hosted = [handler for _, handler in hosted if isinstance(handler, AsgiHandler)]
+        self._mounts = [
+            (path, self._observed(path, handler)) for path, handler in sorted(hosted, key=lambda item: -len(item[0]))
+        ]
+        self._elsewhere = self._mounted_or_paged if self._mounts else self._paged
         #: What the listener calls: the route inside of the layers that are on.
         self.handle: Handler = self._route
         for layer in layers(service, config):
             self.handle = layer(self.handle)
+            if isinstance(self.handle, AsgiHandler):
+                self._hosted.append(self.handle)
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; never raises."""
@@ -76,6 +91,15 @@ class App:
         # Scrapes come every few seconds; they are answered unseen.
         if request.path == "/metrics" and self.metrics is not None:
             return _metrics_page(request)
+        return self._elsewhere(request)
+
+    def _mounted_or_paged(self, request: Request) -> Response | Awaitable[Response]:
+        """What no API answers: a page, else the mount with the longest path, else the page that says no."""
+        path = request.path
+        if not (path in self._pages and request.method in ("GET", "HEAD")):
+            mounted = mount_of(path, self._mounts)
+            if mounted is not None:
+                return mounted[1](request)
         return self._paged(request)
 
     def rejected(self, status: int) -> None:
@@ -86,15 +110,42 @@ class App:
     def late(self, request: Request) -> Response:
         """The answer to a request that takes longer than `api_server.traffic.timeout`; its endpoint is cancelled."""
         assert self._timeout_s is not None
-        self._late.add(request)
+        self._late.add(origin_of(request))
         request_id = getrandbits(64)
         response = Response(f"Not able to process the request in {self._timeout_s:g} seconds".encode(), status=504)
         response.raw_headers.append((b"x-bentoml-request-id", b"%d" % request_id))
         if self.metrics is not None:
-            self.metrics.observed(request.path, response.status, self._timeout_s)
+            self.metrics.observed(self._label(request.path), response.status, self._timeout_s)
         if self._access_log is not None:
             self._access_log.log(request, response, self._timeout_s, _trace_id(request), request_id)
         return response
+
+    def _label(self, path: str) -> str:
+        """What stands for a path in the metrics: strangers must not be able to add series."""
+        if path in self._endpoints:
+            return path
+        mounted = mount_of(path, self._mounts)
+        return mounted[0] if mounted is not None else "(unknown)"
+
+    async def start(self) -> None:
+        """Run what the service wants to run before the first request, and let its applications start.
+
+        Raises:
+            Exception: what a hook raised.
+            BentoMLException: an application says that it cannot start.
+        """
+        await _run_hooks(self._service.startup_hooks, self.state)
+        for handler in self._hosted:
+            await handler.lifespan.start()
+        # Now, as applications may add routes when they start.
+        self._pages |= pages(self._service, metrics=self.metrics is not None)
+
+    async def stop(self) -> None:
+        """After the last request: let the applications stop, then run what the service wants to run."""
+        for handler in reversed(self._hosted):
+            await handler.close()
+            await handler.lifespan.stop()
+        await _run_hooks(self._service.shutdown_hooks, self.state)
 
     def close(self) -> None:
         """Write what the access log still holds; let the threads end."""
@@ -130,8 +181,11 @@ class App:
                 elapsed_s = time.perf_counter() - started_s
                 if in_progress is not None:
                     in_progress.dec()
-                answered = bool(late) and request in late
-                late.discard(request)
+                answered = False
+                if late:
+                    origin = origin_of(request)
+                    answered = origin in late
+                    late.discard(origin)
                 if metrics is not None and not answered:
                     metrics.observed(route, status, elapsed_s)
             headers = response.raw_headers
@@ -183,6 +237,13 @@ class App:
         near = difflib.get_close_matches(path[:_COMPARED_CHARS], self._endpoints, n=1)
         advice = f"Did you mean POST {near[0]}?" if near else f"This service has {', '.join(routes) or 'no API'}."
         return Response(f"Not Found. {advice} See /docs.json for all routes.\n".encode(), status=404)
+
+
+async def _run_hooks(hooks: Iterable[Callable[..., Any]], state: dict[str, Any]) -> None:
+    for hook in hooks:
+        result = hook(Context(Request(), state)) if inspect.signature(hook).parameters else hook()
+        if inspect.isawaitable(result):
+            await result
 
 
 #: Of an unknown path: the search for similar routes takes time that grows with it.

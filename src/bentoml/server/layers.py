@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bentoml.config import Config
+from bentoml.server.mounts import Middlewares
 from bentoml.server.shared import Handler
 from bentoml.service.service import Service
 
@@ -20,4 +21,7 @@ Layer = Callable[[Handler], Handler]
 
 def layers(service: Service, config: Config) -> list[Layer]:
     """The layers that are on, the innermost first."""
-    return []
+    found: list[Layer] = []
+    if service.middlewares:
+        found.append(Middlewares(service.middlewares, body_bytes=config.api_server.http.max_body_size))
+    return found

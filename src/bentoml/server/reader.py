@@ -166,6 +166,7 @@ class RequestReader:
             body=bytes(self._body),
             client=self._client,
             scheme=self._scheme,
+            target=self._target,
         )
         self.requests.append((request, keep_alive, self._http11))
         self.phase = _IDLE

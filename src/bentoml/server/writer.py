@@ -77,28 +77,40 @@ class ResponseWriter:
     ) -> Coroutine[None, None, None]:
         """Write the head now; what is returned writes the body, and raises whatever `chunks` raises.
 
-        Without the chunked coding only the close of the connection tells where the body ends.
+        Chunks that have a `length` go out under this content-length. Without one and without the chunked coding only
+        the close of the connection tells where the body ends.
         """
+        length: int | None = getattr(chunks, "length", None)
         if not http1.has_body(response.status):
             head_only = True
+        elif length is not None:
+            fields, chunked = fields + b"content-length: %d\r\n" % length, False
         elif chunked:
             fields += b"transfer-encoding: chunked\r\n"
         self._transport.write(http1.answer_head(response, fields=fields))
-        return self._write_chunks(chunks, head_only=head_only, chunked=chunked)
+        return self._write_chunks(chunks, length, head_only=head_only, chunked=chunked)
 
-    async def _write_chunks(self, chunks: AsyncIterator[bytes], *, head_only: bool, chunked: bool) -> None:
+    async def _write_chunks(
+        self, chunks: AsyncIterator[bytes], length: int | None, *, head_only: bool, chunked: bool
+    ) -> None:
+        size_bytes = 0
         try:
             if head_only:
                 return
             async for chunk in chunks:
                 if not chunk:  # would mean the end
                     continue
+                size_bytes += len(chunk)
+                if length is not None and size_bytes > length:
+                    break
                 self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
                 if self.blocked:
                     self._resumed = asyncio.get_running_loop().create_future()
                     await self._resumed
                 else:  # chunks that are made without waiting must not keep the loop from everyone else
                     await asyncio.sleep(0)
+            if length not in (None, size_bytes):
+                raise ValueError(f"the body should have {length} bytes, it has {size_bytes} or more")
             if chunked:
                 self._transport.write(b"0\r\n\r\n")
         finally:

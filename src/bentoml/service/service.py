@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from bentoml._importing import import_module_named
 from bentoml.exceptions import BentoMLException
 from bentoml.io.descriptor import IODescriptor
 from bentoml.runner.runner import Runner
 from bentoml.service.api import InferenceAPI
+from bentoml.service.mount import Middleware, Mount, checked_middleware, checked_mount
 from bentoml.service.openapi import openapi_document
 from bentoml.store.model import Model
 from bentoml.tag import Tag, validate_part
@@ -51,6 +53,8 @@ class Service:
                     "give one of them another: to_runner(name='...')"
                 )
         self.apis: dict[str, InferenceAPI] = {}
+        self.mounts: list[Mount] = []
+        self.middlewares: list[Middleware] = []
         self.startup_hooks: list[Callable[..., Any]] = []
         self.shutdown_hooks: list[Callable[..., Any]] = []
         self.deployment_hooks: list[Callable[..., Any]] = []
@@ -97,6 +101,61 @@ class Service:
 
         return offer
 
+    def mount_asgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
+        """Let an ASGI application, such as one of FastAPI or Starlette, answer below `path`.
+
+        Routes of the service come first, then the longer path; at `/` it gets whatever is left. Its lifespan runs in
+        each API worker. Where it has a method `openapi()`, its operations appear in the document of the service.
+
+        Args:
+            app: the application; takes effect when it is mounted before the server starts.
+            name: what messages call it; defaults to the name of its function or class.
+
+        Raises:
+            InvalidArgument: the application is none, or the path is not one or belongs to the server.
+            BentoMLException: another application is mounted there.
+        """
+        self._mount(checked_mount(app, path, name, "asgi"))
+
+    def mount_wsgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
+        """Let a WSGI application, such as one of Flask, answer below `path`, in the threads of the API workers.
+
+        Args:
+            app: the application; takes effect when it is mounted before the server starts.
+            name: what messages call it; defaults to the name of its function or class.
+
+        Raises:
+            InvalidArgument: the application is none, or the path is not one or belongs to the server.
+            BentoMLException: another application is mounted there.
+        """
+        self._mount(checked_mount(app, path, name, "wsgi"))
+
+    def _mount(self, mount: Mount) -> None:
+        taken = next((other for other in self.mounts if other.path == mount.path), None)
+        if taken is not None:
+            raise BentoMLException(f"the path {mount.path!r} of the service {self.name!r} is taken by {taken}")
+        self.mounts.append(mount)
+
+    def add_asgi_middleware(self, cls: Callable[..., Any], **options: Any) -> None:
+        """Put the ASGI application `cls(app, **options)` around the whole server; the first one is the outermost.
+
+        It sees every request, those for probes and metrics included, before it is routed, counted and logged.
+
+        Raises:
+            InvalidArgument: `cls` cannot be called.
+        """
+        self.middlewares.append(checked_middleware(cls, options))
+
+    @property
+    def asgi_app(self) -> Any:
+        """The service as an ASGI application, for another server or a test client.
+
+        Its lifespan loads the runners into this process and runs the hooks for start and stop; where the server knows
+        no lifespan, the first request does the former.
+        """
+        # The server stands above the service, which must not import it; so it is found by name, when it is asked for.
+        return import_module_named("bentoml.server.service_app", what="Service.asgi_app").ServiceApp(self)
+
     def on_startup(self, function: Function) -> Function:
         """Run `function(context)`, plain or async, once in each API worker before its first request."""
         self.startup_hooks.append(function)
@@ -128,7 +187,12 @@ class Service:
         """The OpenAPI document, with or without the route of the metrics."""
         version = self.tag.version if self.tag is not None else None
         return openapi_document(
-            self.name, version=version, description=self.doc, apis=self.apis.values(), metrics=metrics
+            self.name,
+            version=version,
+            description=self.doc,
+            apis=self.apis.values(),
+            metrics=metrics,
+            mounts=self.mounts,
         )
 
     def __str__(self) -> str:
