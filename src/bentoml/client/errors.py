@@ -48,7 +48,7 @@ def error_of_answer(status: int, headers: Mapping[str, str], body: bytes, now_s:
     """
     message = f"Error making request: {status}: {_text(body)}"
     request_id = headers.get("x-bentoml-request-id")
-    if request_id:
+    if request_id and request_id not in message:
         message += f" (request id {request_id})"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         told = retry_after_s(headers, now_s)

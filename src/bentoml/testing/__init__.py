@@ -1,6 +1,7 @@
 """For the tests of services and of extensions: a server in a thread or a process, and contract checks of plug-ins.
 
-`pytest_plugins = ["bentoml.testing.fixtures"]` in a conftest.py enables the fixtures `bentoml_home` and `bentoml_serve`.
+`pytest_plugins = ["bentoml.testing.fixtures"]` in a conftest.py enables two fixtures: `bentoml_home`, an empty store,
+and `bentoml_serve`, which serves until the test ends.
 """
 
 from __future__ import annotations

@@ -39,11 +39,12 @@ async def async_request(
     async with httpx.AsyncClient(timeout=timeout) as client:
         answer = await client.request(method, url, headers=headers, content=data)
     status, body = int(answer.status_code), bytes(answer.content)
-    for what, found, expected in (
+    checks: tuple[tuple[str, Any, Any], ...] = (
         ("status", status, assert_status),
         ("body", body, assert_data),
         ("headers", answer.headers, assert_headers),
-    ):
+    )
+    for what, found, expected in checks:
         if expected is not None:
             right = expected(found) if callable(expected) else found == expected
             assert right, f"{method} {url}: unexpected {what} {found!r}; the answer is {status}: {body[:500]!r}"

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Any
 
-from bentoml._context import Context
-from bentoml._http import Request
 from bentoml.config import LoadedConfig
 from bentoml.runner.placements import Placement
-from bentoml.runner.placements.in_process import InProcess
-from bentoml.runner.placements.limited import Limited
-from bentoml.runner.runner import Runner
 from bentoml.server.app import App
 from bentoml.server.limits import Limits
 from bentoml.server.listener import Listener
+from bentoml.server.placing import in_process, limited
 from bentoml.server.sockets import bind
 from bentoml.service.service import Service
 
@@ -70,40 +67,39 @@ class ThreadServer:
     async def _start(self) -> None:
         self._app = App(self._service, self._loaded.config, is_ready=self._why_not_ready, access_log=None)
         server = self._loaded.config.api_server
-        limits = {} if server.traffic.timeout is None else {"answer_timeout_s": server.traffic.timeout}
+        timeout_s = server.traffic.timeout
         self._listener = Listener(
             self._sock,
             self._app.handle,
-            limits=Limits(body_bytes=server.http.max_body_size, **limits),
+            limits=Limits(
+                body_bytes=server.http.max_body_size,
+                answer_timeout_s=math.inf if timeout_s is None else timeout_s,
+            ),
             on_rejected=self._app.rejected,
             on_late=self._app.late,
         )
         try:
             for hook in self._service.deployment_hooks:
-                await _settled(hook())
+                result = hook()
+                if inspect.isawaitable(result):
+                    await result
             for runner in self._service.runners:
-                self._placements.append(await self._placed(runner))
-            await _run_hooks(self._service.startup_hooks, self._app)
+                placement = in_process(runner, self._service, self._loaded, worker_index=1)
+                self._placements.append(limited(placement, runner, self._loaded))
+                await self._placements[-1].start()
+                runner.attach(self._placements[-1])
+            await self._app.start()
         except BaseException:
             await self._close()
             raise
         self._listener.start()
-
-    async def _placed(self, runner: Runner) -> Placement:
-        settings = self._loaded.runner(runner.name)
-        placement: Placement = InProcess(runner.engine(settings), timeout_s=settings.traffic.timeout)
-        if settings.traffic.max_concurrency is not None:
-            placement = Limited(placement, runner.name, settings.traffic.max_concurrency)
-        await placement.start()
-        runner.attach(placement)
-        return placement
 
     async def _stop(self) -> None:
         if self._listener.in_flight:
             await self._listener.drain(STOP_GRACE_S)
         self._listener.close()
         try:
-            await _run_hooks(self._service.shutdown_hooks, self._app)
+            await self._app.stop()
         finally:
             await self._close()
 
@@ -116,13 +112,3 @@ class ThreadServer:
 
     def _why_not_ready(self) -> str | None:
         return None if all(placement.is_ready for placement in self._placements) else "Runners are not ready."
-
-
-async def _run_hooks(hooks: Iterable[Callable[..., Any]], app: App) -> None:
-    for hook in hooks:
-        await _settled(hook(Context(Request(), app.state)) if inspect.signature(hook).parameters else hook())
-
-
-async def _settled(result: Any) -> None:
-    if inspect.isawaitable(result):
-        await result
