@@ -38,8 +38,9 @@ class Reply(NamedTuple):
 
 def reply(status: int = 200, body: bytes = b"", then: str = "keep", **headers: str) -> Reply:
     """A whole answer; underscores in names of headers stand for dashes."""
-    fields = {"content-type": "application/json", "content-length": str(len(body)), **headers}
-    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    fields = {"content-type": "application/json", "content-length": str(len(body)), **given}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return Reply(f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + body, then)
 
 

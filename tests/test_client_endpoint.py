@@ -83,8 +83,14 @@ def test_an_api_takes_one_value() -> None:
     echo = endpoints_of(DOCUMENT)["echo"]
     assert echo.value_of((1,), {}) == 1
     assert echo.value_of((), {"inp": 2}) == 2
-    for args, fields, said in [((), {}, "nothing"), ((1, 2), {}, "2 positional"), ((1,), {"a": 1}, "1 positional and a")]:
-        with pytest.raises(InvalidArgument, match=re.escape(f"echo takes one value, not {said} (hint: client.echo(value))")):
+    for args, fields, said in [
+        ((), {}, "nothing"),
+        ((1, 2), {}, "2 positional"),
+        ((1,), {"a": 1}, "1 positional and a"),
+    ]:
+        with pytest.raises(
+            InvalidArgument, match=re.escape(f"echo takes one value, not {said} (hint: client.echo(value))")
+        ):
             echo.value_of(args, fields)
 
 
@@ -102,7 +108,9 @@ def test_a_path_is_sent_as_the_file_that_it_names(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_sent_says_so_in_the_words_of_a_caller() -> None:
-    with pytest.raises(InvalidArgument, match="f: the value cannot be sent: NumpyNdarray: the call was given list, not"):
+    with pytest.raises(
+        InvalidArgument, match="f: the value cannot be sent: NumpyNdarray: the call was given list, not"
+    ):
         endpoint(NumpyNdarray(), JSON()).encode([1, 2])
     with pytest.raises(InvalidArgument, match="f: the value cannot be sent: JSON: the answer, of type object"):
         endpoint(JSON(), JSON()).encode(object())

@@ -219,6 +219,8 @@ async def _opened(
                     raise error_of_answer(answer.status_code, answer.headers, answer.content, time.time())
                 yield answer
                 return
+            with contextlib.suppress(httpx().HTTPError):
+                await answer.aread()  # to its end, so that the connection can be used again
         finally:
             await answer.aclose()
         await asyncio.sleep(pause_s)

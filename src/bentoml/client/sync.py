@@ -235,6 +235,8 @@ def _opened(
                     raise error_of_answer(answer.status_code, answer.headers, answer.content, time.time())
                 yield answer
                 return
+            with contextlib.suppress(httpx().HTTPError):
+                answer.read()  # to its end, so that the connection can be used again
         finally:
             answer.close()
         time.sleep(pause_s)
