@@ -52,11 +52,13 @@ def test_a_server_that_was_not_started_has_no_client() -> None:
 
 def test_a_server_that_cannot_start_says_why() -> None:
     server = HTTPServer("service:nothing", **QUICK)
-    with pytest.raises(
-        ServerStateException, match=r"(?s)the server exited with code 1; it said:\n.*has no attribute 'nothing'"
+    with (
+        pytest.raises(
+            ServerStateException, match=r"(?s)the server exited with code 1; it said:\n.*has no attribute 'nothing'"
+        ),
+        server,
     ):
-        with server:
-            pass
+        pass
     assert server.process is not None
     assert server.process.returncode == 1
 
@@ -64,11 +66,11 @@ def test_a_server_that_cannot_start_says_why() -> None:
 def test_a_server_that_is_not_ready_in_time_says_what_it_said_so_far(tmp_path: Path) -> None:
     (tmp_path / "service.py").write_text("import time\nprint('thinking')\ntime.sleep(600)\n")
     server = HTTPServer("service:svc", **{**QUICK, "timeout": 0.1, "working_dir": str(tmp_path)})
-    with pytest.raises(
-        ServerStateException, match=rf"the server at {server.url[:16]}.* did not become ready in 0\.1 s"
+    with (
+        pytest.raises(ServerStateException, match=rf"the server at {server.url[:16]}.* did not become ready in 0\.1 s"),
+        server,
     ):
-        with server:
-            pass
+        pass
     assert server.process is not None
     assert server.process.returncode is not None
 
@@ -96,9 +98,8 @@ def test_the_free_port_is_kept_until_the_server_has_it() -> None:
 
     with _reserve("127.0.0.1") as reserved:
         port = reserved.getsockname()[1]
-        with socket.socket() as other:
-            with pytest.raises(OSError, match="in use"):
-                other.bind(("127.0.0.1", port))
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
         if sys.platform == "linux":
             with socket.create_server(("127.0.0.1", port)):
                 pass

@@ -26,11 +26,13 @@ def test_a_request_returns_status_headers_and_body() -> None:
     "expected", [{"assert_status": 200}, {"assert_status": lambda status: status < 300}, {"assert_data": b""}]
 )
 def test_another_answer_than_expected_shows_itself(expected: dict) -> None:
-    with scripted(reply(404, b"Not Found")) as server:
-        with pytest.raises(
+    with (
+        scripted(reply(404, b"Not Found")) as server,
+        pytest.raises(
             AssertionError, match=r"GET http://.*/x: unexpected (status|body) .*; the answer is 404: b'Not Found'"
-        ):
-            asyncio.run(async_request("GET", f"{server.url}/x", **expected))
+        ),
+    ):
+        asyncio.run(async_request("GET", f"{server.url}/x", **expected))
 
 
 def test_a_form_is_read_part_by_part() -> None:
