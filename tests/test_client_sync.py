@@ -237,9 +237,9 @@ def test_other_errors_are_not_tried_again() -> None:
 
 def test_a_call_that_may_have_been_begun_is_not_sent_again() -> None:
     with scripted(reply(200, b"1", then="cut")._replace(raw=b"")) as server:
-        with SyncHTTPClient.from_url(server.url) as client:
-            with pytest.raises(RemoteException, match="the connection to .*/echo ended before the answer was complete"):
-                client.echo(1)
+        client = SyncHTTPClient.from_url(server.url)
+        with client, pytest.raises(RemoteException, match="the connection to .*/echo ended before the answer was"):
+            client.echo(1)
         assert len(server.calls) == 1
 
 
@@ -271,9 +271,12 @@ def test_an_answer_that_is_cut_off_is_no_answer() -> None:
 def test_a_silent_server_is_given_up() -> None:
     silent = reply(then="silent")._replace(raw=b"")
     with scripted(silent, silent) as server:
-        with SyncHTTPClient.from_url(server.url, timeout=Timeouts(read_s=0.05)) as client:
-            with pytest.raises(DeadlineExceeded, match=r"did not answer in time \(timeout 300 s\) \(hint: raise the"):
-                client.echo(1)
+        client = SyncHTTPClient.from_url(server.url, timeout=Timeouts(read_s=0.05))
+        with (
+            client,
+            pytest.raises(DeadlineExceeded, match=r"did not answer in time \(timeout 300 s\) \(hint: raise the"),
+        ):
+            client.echo(1)
         with SyncHTTPClient.from_url(server.url, timeout=0.2) as client, pytest.raises(DeadlineExceeded, match="0.2 s"):
             client.echo(1)
 
@@ -288,9 +291,9 @@ def test_nobody_there_is_said_so() -> None:
 
 
 def test_a_server_that_never_becomes_ready_is_not_waited_for_for_ever() -> None:
-    with scripted(*[reply(503, b"Runners are not ready.\n")] * 1000) as server:
-        with pytest.raises(DeadlineExceeded, match="at http://127.0.0.1:.*: Runners are not ready."):
-            SyncHTTPClient.wait_until_server_ready("127.0.0.1", server.port, timeout=0.05, check_interval=0.01)
+    refused = pytest.raises(DeadlineExceeded, match="at http://127.0.0.1:.*: Runners are not ready.")
+    with scripted(*[reply(503, b"Runners are not ready.\n")] * 1000) as server, refused:
+        SyncHTTPClient.wait_until_server_ready("127.0.0.1", server.port, timeout=0.05, check_interval=0.01)
 
 
 @pytest.mark.parametrize("document", [b"<html>", {"openapi": "3.1.0"}])

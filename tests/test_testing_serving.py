@@ -90,9 +90,9 @@ def test_metrics_of_the_service_are_counted() -> None:
 
 
 def test_options_are_keys_of_the_configuration() -> None:
-    with serve(service(), options={"api_server.traffic.timeout": 0.5, "api_server.metrics.enabled": False}) as server:
-        with pytest.raises(DeadlineExceeded, match="504: b'Not able to process the request in 0.5 seconds'"):
-            server.client.wait(60)
+    late = pytest.raises(DeadlineExceeded, match="504: b'Not able to process the request in 0.5 seconds'")
+    with serve(service(), options={"api_server.traffic.timeout": 0.5}) as server, late:
+        server.client.wait(60)
 
 
 def test_what_a_hook_raises_reaches_the_test() -> None:
@@ -137,9 +137,9 @@ def test_what_cannot_be_served_in_processes_says_so(tmp_path: Path, monkeypatch:
         pass
     for name, value in environment(tmp_path / "home").items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ServerStateException, match="has no attribute 'nothing'"):
-        with serve("service:nothing", in_thread=False, working_dir=LIGHT):
-            pass
+    refused = pytest.raises(ServerStateException, match="has no attribute 'nothing'")
+    with refused, serve("service:nothing", in_thread=False, working_dir=LIGHT):
+        pass
 
 
 # -- fixtures ----------------------------------------------------------------------------------------------------------
