@@ -11,14 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from bentoml._process import describe_exit
 from bentoml.client import HTTPClient
 from bentoml.config import current
-from bentoml.exceptions import BentoMLException, InvalidArgument, ServerStateException, UnservableException
+from bentoml.exceptions import BentoMLException, InvalidArgument, ServerStateException
+from bentoml.http_server.target import target_of
 from bentoml.service.service import Service
 from bentoml.tag import Tag
 
@@ -90,7 +90,7 @@ class HTTPServer:
         self.port = configured.port if port is None else port
         self.timeout = timeout
         self.process: subprocess.Popen[Any] | None = None
-        self._target, folder = _target_of(bento)
+        self._target, folder = target_of(bento)
         options = {
             "working-dir": folder if working_dir is None else working_dir,
             "api-workers": api_workers,
@@ -285,36 +285,3 @@ def _trusting(certificate: str) -> Any:
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
-
-
-def _target_of(bento: Any) -> tuple[str, str | None]:
-    """What `bentoml serve` is to be told, and the working directory where one is known."""
-    if isinstance(bento, Service):
-        if bento.tag is not None:
-            return str(bento.tag), None
-        if bento.import_string is not None:
-            return bento.import_string, bento.working_dir
-        return _found_in_modules(bento)
-    tag = bento if isinstance(bento, Tag) else getattr(bento, "tag", None)
-    return (str(tag), None) if isinstance(tag, Tag) else (os.fspath(bento), None)
-
-
-def _found_in_modules(service: Service) -> tuple[str, str]:
-    """The import string of a service that this process imported by itself.
-
-    Raises:
-        UnservableException: no module that has a file holds it.
-    """
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name == "__main__" or not file:
-            continue
-        for variable, value in list(vars(module).items()):
-            if value is service:
-                path = Path(file).resolve()
-                levels = name.count(".") + (path.name == "__init__.py")
-                return f"{name}:{variable}", str(path.parents[levels])
-    raise UnservableException(
-        f"no other process can import the service {service.name!r}: it is a variable of no module that has a file; "
-        "put it into a file service.py and pass 'service:svc'"
-    )
