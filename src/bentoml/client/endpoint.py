@@ -26,6 +26,7 @@ _SPEC: Final = "x-bentoml-io-descriptor"
 #: used where both sides know them.
 _BINARY: Final = (("application/vnd.apache.arrow.stream", "pyarrow"), ("application/x-npy", "numpy"))
 _IMAGE: Final = "bentoml.io.Image"
+_MULTIPART: Final = "bentoml.io.Multipart"
 #: Loses nothing of an image on its way.
 _LOSSLESS: Final = "image/png"
 
@@ -74,7 +75,7 @@ class Endpoint:
         Raises:
             MissingDependencyException: it needs a library that is not installed.
         """
-        return _descriptor(_sending(self._input_spec, self._request_types))
+        return _descriptor(_sending(self._input_spec))
 
     @cached_property
     def output(self) -> IODescriptor[Any]:
@@ -102,7 +103,7 @@ class Endpoint:
         Raises:
             InvalidArgument: they are not those of this API.
         """
-        expected = self._input_spec["args"] if self._input_spec["id"] == "bentoml.io.Multipart" else None
+        expected = self._input_spec["args"] if self._input_spec["id"] == _MULTIPART else None
         if expected is None:
             if len(args) == 1 and not fields:
                 return args[0]
@@ -216,12 +217,17 @@ def _descriptor(spec: Mapping[str, Any]) -> IODescriptor[Any]:
         return from_spec(spec)
 
 
-def _sending(spec: Mapping[str, Any], types: list[str]) -> Mapping[str, Any]:
-    """The spec of a descriptor as one that writes requests: an image goes in a form that the API takes."""
-    if spec["id"] == _IMAGE and isinstance(spec.get("args"), Mapping) and types:
-        own = spec["args"].get("mime_type")
-        chosen = next((each for each in (_LOSSLESS, own) if each in types), types[0])
-        return {**spec, "args": {**spec["args"], "mime_type": chosen}}
+def _sending(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The spec of a descriptor as one that writes requests: images go in a form that the API takes."""
+    arguments = spec.get("args")
+    if not isinstance(arguments, Mapping):
+        return spec
+    if spec["id"] == _MULTIPART:
+        return {**spec, "args": {name: _sending(field) for name, field in arguments.items()}}
+    allowed = arguments.get("allowed_mime_types")
+    if spec["id"] == _IMAGE and allowed:
+        chosen = next((each for each in (_LOSSLESS, arguments.get("mime_type")) if each in allowed), allowed[0])
+        return {**spec, "args": {**arguments, "mime_type": chosen}}
     return spec
 
 
