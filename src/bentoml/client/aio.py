@@ -117,7 +117,7 @@ class AsyncHTTPClient(BaseClient):
         """Call an API and get its answer piece by piece; as `SyncHTTPClient.stream`."""
         endpoint, value = self._prepared(name, args, fields)
         async with _opened(self._http, self._request(endpoint, value), self._options) as answer:
-            decoder = codecs.getincrementaldecoder("utf-8")() if endpoint.is_text else None
+            decoder = codecs.getincrementaldecoder("utf-8")("replace") if endpoint.is_text else None
             with translated(self.server_url, self._options.timeouts.total_s):
                 async for chunk in answer.aiter_bytes():
                     piece = chunk if decoder is None else decoder.decode(chunk)

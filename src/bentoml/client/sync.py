@@ -155,7 +155,7 @@ class SyncHTTPClient(BaseClient):
         """
         endpoint, value = self._prepared(name, args, fields)
         with _opened(self._http, self._request(endpoint, value), self._options) as answer:
-            decoder = codecs.getincrementaldecoder("utf-8")() if endpoint.is_text else None
+            decoder = codecs.getincrementaldecoder("utf-8")("replace") if endpoint.is_text else None
             with translated(self.server_url, self._options.timeouts.total_s):
                 for chunk in answer.iter_bytes():
                     piece = chunk if decoder is None else decoder.decode(chunk)
