@@ -11,7 +11,7 @@ from tests._cli import environment
 
 #: What no import of the package and no `--help` may load.
 HEAVY = {
-    "IPython", "aiohttp", "asyncio", "click", "cloudpickle", "fastapi", "grpc", "httptools",
+    "IPython", "aiohttp", "anyio", "asyncio", "click", "cloudpickle", "fastapi", "grpc", "httptools", "httpx",
     "importlib.metadata", "lightgbm", "matplotlib", "msgspec", "numpy", "pandas", "pydantic", "ray", "rich",
     "scipy", "sklearn", "ssl", "starlette", "tensorflow", "torch", "uvloop", "watchfiles", "xgboost", "yaml",
 }  # fmt: skip

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from bentoml._version import __version__
 
 if TYPE_CHECKING:
+    import bentoml.client as client
     import bentoml.config as config
     import bentoml.exceptions as exceptions
+    import bentoml.http_server as http_server
     import bentoml.io as io
     import bentoml.lightgbm as lightgbm
     import bentoml.metrics as metrics
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import bentoml.types as types
     import bentoml.xgboost as xgboost
     from bentoml._context import Context, Cookie
+    from bentoml.http_server import HTTPServer
     from bentoml.runner.runnable import Runnable
     from bentoml.runner.runner import Runner
     from bentoml.service.loader import load
@@ -33,14 +36,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Context",
     "Cookie",
+    "HTTPServer",
     "Model",
     "Runnable",
     "Runner",
     "Service",
     "Tag",
     "__version__",
+    "client",
     "config",
     "exceptions",
+    "http_server",
     "io",
     "lightgbm",
     "load",
@@ -57,6 +63,7 @@ __all__ = [
 _HOME_OF = {
     "Context": "_context",
     "Cookie": "_context",
+    "HTTPServer": "http_server",
     "Model": "store.model",
     "Runnable": "runner.runnable",
     "Runner": "runner.runner",

@@ -1,4 +1,8 @@
-"""For the tests of services and of extensions: the contract checks of every kind of plug-in."""
+"""For the tests of services and of extensions: a server in a thread or a process, and contract checks of plug-ins.
+
+`pytest_plugins = ["bentoml.testing.fixtures"]` in a conftest.py enables two fixtures: `bentoml_home`, an empty store,
+and `bentoml_serve`, which serves until the test ends.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bentoml.testing.descriptor import HOSTILE_BODIES, check_descriptor
     from bentoml.testing.framework import check_framework
+    from bentoml.testing.requests import FormFile, async_request, parse_multipart_form
+    from bentoml.testing.serving import Served, serve
 
-__all__ = ["HOSTILE_BODIES", "check_descriptor", "check_framework"]
+__all__ = [
+    "HOSTILE_BODIES",
+    "FormFile",
+    "Served",
+    "async_request",
+    "check_descriptor",
+    "check_framework",
+    "parse_multipart_form",
+    "serve",
+]
 
-_MODULES = {"HOSTILE_BODIES": "descriptor", "check_descriptor": "descriptor", "check_framework": "framework"}
+_MODULES = {
+    "HOSTILE_BODIES": "descriptor",
+    "FormFile": "requests",
+    "Served": "serving",
+    "async_request": "requests",
+    "check_descriptor": "descriptor",
+    "check_framework": "framework",
+    "parse_multipart_form": "requests",
+    "serve": "serving",
+}
 
 
 def __getattr__(name: str) -> Any:
