@@ -9,21 +9,32 @@ from typing import Any, NamedTuple
 
 from bentoml._http import Headers, QueryParams, Request
 
-__all__ = ["Context", "Cookie", "ModelTiming", "model_timings"]
+__all__ = ["Context", "Cookie", "ModelTiming", "current_request_id", "model_timings"]
 
 
 class ModelTiming(NamedTuple):
-    """How one model call of a request spent its time, in seconds; `rows` is the size of the batch that it was in."""
+    """How one model call of a request spent its time, in seconds; `rows` is the size of the batch that it was in.
+
+    Attributes:
+        sealed_at: when its batch left the queue; as `started_at` on the monotonic clock, which the processes of one
+            machine share.
+        started_at: when the model began with it.
+    """
 
     runner: str
     method: str
     queue_s: float
     compute_s: float
     rows: int
+    sealed_at: float
+    started_at: float
 
 
 #: Where the model calls of the current request note their timings; None (the default): nobody asked.
 model_timings: ContextVar[list[ModelTiming] | None] = ContextVar("model_timings", default=None)
+
+#: The id of the current request, as it is answered in `x-bentoml-request-id`; what it does is done under this id.
+current_request_id: ContextVar[int | None] = ContextVar("current_request_id", default=None)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bentoml.config import check, sources
-from bentoml.config.tree import AccessLog, ApiServer, Batching, Config, Models, RunnerConfig
+from bentoml.config.tree import AccessLog, ApiServer, Batching, Config, Models, Monitoring, RunnerConfig, Tracing
 
 __all__ = [
     "AccessLog",
@@ -22,7 +22,9 @@ __all__ = [
     "Config",
     "LoadedConfig",
     "Models",
+    "Monitoring",
     "RunnerConfig",
+    "Tracing",
     "current",
     "from_environment",
     "home",

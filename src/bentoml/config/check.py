@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
@@ -11,13 +12,15 @@ import msgspec
 
 from bentoml.exceptions import BentoMLConfigException
 
-__all__ = ["convert", "split_runners", "without_idle_keys"]
+__all__ = ["MONITOR_OPTIONS", "convert", "split_runners", "without_idle_keys"]
 
 logger = logging.getLogger("bentoml")
 
 T = TypeVar("T")
 
 _NO_PROBES = "/readyz looks at the runners whenever it is asked, and waits for nothing"
+_OTLP_TAKERS = "Jaeger takes OTLP itself, Zipkin by way of an OpenTelemetry collector"
+_OTLP_ALONE = f"spans are exported as OTLP; {_OTLP_TAKERS}"
 _NO_RUNNER_LOG = "the calls of runners are counted in the metrics and not logged one by one"
 
 #: Keys of BentoML that configure a part which this design does not have: accepted and said once. `*`: any runner.
@@ -26,11 +29,17 @@ WITHOUT_EFFECT = {
     "api_server.max_runner_connections": "the calls of one worker share one connection to each worker of a runner",
     "api_server.runner_probe.period": _NO_PROBES,
     "api_server.runner_probe.timeout": _NO_PROBES,
-    "monitoring": "there is no monitoring of predictions yet",
     "runners.*.logging": _NO_RUNNER_LOG,
     "runners.logging": _NO_RUNNER_LOG,
-    "tracing": "traces are not exported yet; the access log has their ids",
+    "tracing.jaeger": _OTLP_ALONE,
+    "tracing.zipkin": _OTLP_ALONE,
     "yatai": "there is no remote registry here",
+}
+
+#: Options of the monitors that are ours: their types take no others.
+MONITOR_OPTIONS = {
+    "default": ("log_path", "log_config_file"),
+    "otlp": ("endpoint", "headers", "timeout"),
 }
 
 #: Sections of BentoML that must not be left without effect in silence, as others rely on them: why, and what to do.
@@ -85,6 +94,9 @@ def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str)
             f"Invalid configuration file was given: unknown key `{path}`{_from(path, origins)}",
             hint=_did_you_mean(path.rpartition(".")[2], names),
         )
+    if not prefix:
+        _check_tracing(tree.get("tracing"), origins)
+        _check_monitoring(tree.get("monitoring"), origins)
     try:
         return msgspec.convert(tree, cls)
     except msgspec.ValidationError as error:
@@ -93,6 +105,44 @@ def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str)
         raise BentoMLConfigException(
             f"Invalid configuration file was given: `{path}`: {text[:1].lower()}{text[1:]}{_from(path, origins)}",
         ) from None
+
+
+def _check_tracing(section: Any, origins: Mapping[str, str]) -> None:
+    """What the types of the section cannot say; a value of the wrong type is left to them."""
+    if not isinstance(section, Mapping):
+        return
+    exporter = section.get("exporter_type")
+    if exporter in ("zipkin", "jaeger"):
+        key = "tracing.exporter_type"
+        raise BentoMLConfigException(
+            f"`{key}`{_from(key, origins)}: {exporter!r} is not supported: OpenTelemetry gave up this exporter",
+            hint=f"set it to otlp: {_OTLP_TAKERS}",
+        )
+    urls = section.get("excluded_urls")
+    for pattern in urls if isinstance(urls, list) else str(urls or "").split(","):
+        try:
+            re.compile(str(pattern))
+        except re.error as error:
+            key = "tracing.excluded_urls"
+            raise BentoMLConfigException(
+                f"`{key}`{_from(key, origins)}: {pattern!r} is no regular expression: {error}"
+            ) from None
+
+
+def _check_monitoring(section: Any, origins: Mapping[str, str]) -> None:
+    """A misspelt option is an error now, and not with the first request that is monitored."""
+    if not isinstance(section, Mapping) or not isinstance(section.get("options"), Mapping):
+        return
+    known = MONITOR_OPTIONS.get(section.get("type", "default"))
+    if known is None:  # a class of the user's own
+        return
+    for name in section["options"]:
+        if name not in known:
+            key = f"monitoring.options.{name}"
+            raise BentoMLConfigException(
+                f"Invalid configuration file was given: unknown key `{key}`{_from(key, origins)}",
+                hint=_did_you_mean(name, known),
+            )
 
 
 def _from(path: str, origins: Mapping[str, str]) -> str:

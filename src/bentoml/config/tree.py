@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-__all__ = ["AccessLog", "ApiServer", "Batching", "Config", "Models", "RunnerConfig"]
+__all__ = ["AccessLog", "ApiServer", "Batching", "Config", "Models", "Monitoring", "RunnerConfig", "Tracing"]
 
 PositiveInt = Annotated[int, Meta(gt=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
@@ -205,6 +205,78 @@ class Models(Section, frozen=True):
     ] = "warn"
 
 
+class OtlpHttp(Section, frozen=True):
+    """OTLP over HTTP."""
+
+    headers: Annotated[
+        dict[str, str] | None, Meta(description="Header fields of each export, for instance a key of the collector.")
+    ] = None
+    certificate_file: Annotated[
+        str | None, Meta(description="File with the certificates that the collector's is checked with.")
+    ] = None
+
+
+class OtlpGrpc(Section, frozen=True):
+    """OTLP over gRPC."""
+
+    headers: Annotated[dict[str, str] | None, Meta(description="Metadata of each export.")] = None
+    insecure: Annotated[
+        bool | None, Meta(description="Without TLS; unset: as the scheme of the endpoint says, http or https.")
+    ] = None
+
+
+class Otlp(Section, frozen=True):
+    """How spans are sent to an OpenTelemetry collector."""
+
+    protocol: Annotated[Literal["http", "grpc"] | None, Meta(description="What it speaks; unset: http.")] = None
+    endpoint: Annotated[
+        str | None,
+        Meta(description="Its address; unset: port 4318 (http) or 4317 (grpc) of this machine. http adds /v1/traces."),
+    ] = None
+    compression: Annotated[
+        Literal["none", "gzip", "deflate"] | None, Meta(description="How exports are compressed; unset: not at all.")
+    ] = None
+    http: OtlpHttp = msgspec.field(default_factory=OtlpHttp)
+    grpc: OtlpGrpc = msgspec.field(default_factory=OtlpGrpc)
+
+
+class Tracing(Section, frozen=True):
+    """Which requests are traced, and where their spans go."""
+
+    exporter_type: Annotated[
+        Literal["otlp"] | None, Meta(description="How spans are exported; unset: requests are not traced.")
+    ] = None
+    sample_rate: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="Share of the requests that are traced; where a caller sends `traceparent`, it decides."),
+    ] = None
+    excluded_urls: Annotated[
+        str | list[str] | None,
+        Meta(description="Regular expressions, in a list or joined by commas; routes in which one is found: no spans."),
+    ] = None
+    timeout: Annotated[PositiveSeconds | None, Meta(description="Seconds that one export may take.")] = None
+    max_tag_value_length: Annotated[
+        PositiveInt | None, Meta(description="Characters of an attribute's text that are kept; unset: all.")
+    ] = None
+    otlp: Otlp = msgspec.field(default_factory=Otlp)
+
+
+class Monitoring(Section, frozen=True):
+    """What becomes of the rows of `bentoml.monitor`."""
+
+    enabled: Annotated[bool, Meta(description="Write them; false: `bentoml.monitor` does nothing.")] = True
+    type: Annotated[
+        str, Meta(description="Where to: `default` (files), `otlp`, or the import string of a class of your own.")
+    ] = "default"
+    options: Annotated[
+        dict[str, Any],
+        Meta(
+            description="For `default` log_path and log_config_file; for `otlp` endpoint, headers and timeout; else "
+            "what the class takes."
+        ),
+    ] = msgspec.field(default_factory=dict)
+
+
 class Config(Section, frozen=True):
     """The whole tree. `runners` is what applies to every runner; `LoadedConfig.runner` adds a runner's own section."""
 
@@ -212,3 +284,5 @@ class Config(Section, frozen=True):
     api_server: ApiServer = msgspec.field(default_factory=ApiServer)
     runners: RunnerConfig = msgspec.field(default_factory=RunnerConfig)
     models: Models = msgspec.field(default_factory=Models)
+    tracing: Tracing = msgspec.field(default_factory=Tracing)
+    monitoring: Monitoring = msgspec.field(default_factory=Monitoring)

@@ -35,7 +35,9 @@ class AccessLogWriter:
         self._bytes = 0
         self._scheduled = False
 
-    def log(self, request: Request, response: Response, elapsed_s: float, trace_id: int, span_id: int) -> None:
+    def log(
+        self, request: Request, response: Response, elapsed_s: float, trace_id: int, span_id: int, sampled: bool = False
+    ) -> None:
         """Note one answered request."""
         now = int(time.time())
         if now != self._second:
@@ -55,7 +57,7 @@ class AccessLogWriter:
             answered += f",length={len(body) if isinstance(body, bytes) else ''}"
         line = (
             f"{self._stamp}{request.client} ({asked}) ({answered}) {elapsed_s * 1000:.3f}ms "
-            f"(trace={trace_id:{config.format.trace_id}},span={span_id:{config.format.span_id}},sampled=0)\n"
+            f"(trace={trace_id:{config.format.trace_id}},span={span_id:{config.format.span_id}},sampled={sampled:d})\n"
         )
         if not line.isascii():
             line = "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in line)

@@ -23,6 +23,7 @@ from bentoml.server.control import Go, Start
 from bentoml.server.limits import Limits
 from bentoml.server.listener import Listener
 from bentoml.server.runner_metrics import RunnerMetrics
+from bentoml.server.tracing import Tracing
 from bentoml.server.worker import Worker, component, run_worker
 from bentoml.service.service import Service
 
@@ -36,11 +37,14 @@ class ApiWorker(Worker):
         super().__init__(service, loaded, start)
         access = loaded.config.api_server.logging.access
         self._placements: list[Placement] = []
+        tracing = loaded.config.tracing
+        self._tracing = Tracing(tracing, service, component(service, start)) if tracing.exporter_type else None
         self._app = App(
             service,
             loaded.config,
             is_ready=self._why_not_ready,
             access_log=AccessLogWriter(access, component(service, start)) if access.enabled else None,
+            tracing=self._tracing,
         )
         self._listener = Listener(
             socket.socket(fileno=start.listen_fd),
@@ -51,6 +55,8 @@ class ApiWorker(Worker):
         )
 
     async def begin(self, go: Go) -> Callable[[], None]:
+        if self._tracing is not None:
+            self._tracing.start()
         for runner in self.service.runners:
             paths = go.sockets.get(runner.name)
             placement = self._worker_process(runner, paths) if paths else self._in_process(runner)
@@ -98,6 +104,8 @@ class ApiWorker(Worker):
         for placement in self._placements:
             await placement.close()
         self._app.close()
+        if self._tracing is not None:
+            await self._tracing.close()
 
 
 def _limits(loaded: LoadedConfig) -> Limits:

@@ -11,7 +11,7 @@ from random import getrandbits
 from typing import Any
 
 from bentoml import _metrics
-from bentoml._context import ModelTiming, model_timings
+from bentoml._context import ModelTiming, current_request_id, model_timings
 from bentoml._http import Request, Response
 from bentoml.config import Config
 from bentoml.server.access_log import AccessLogWriter
@@ -22,9 +22,11 @@ from bentoml.server.layers import layers
 from bentoml.server.pages import Page, pages
 from bentoml.server.request_metrics import RequestMetrics
 from bentoml.server.shared import Handler
+from bentoml.server.tracing import RequestSpan, Tracing
 from bentoml.service.service import Service
 
 __all__ = ["App"]
+
 
 class App:
     """Answers the requests of one worker process.
@@ -32,6 +34,7 @@ class App:
     Args:
         is_ready: None when requests can be answered, else why not; asked by /readyz.
         access_log: None writes none.
+        tracing: None traces nothing.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class App:
         *,
         is_ready: Callable[[], str | None],
         access_log: AccessLogWriter | None,
+        tracing: Tracing | None = None,
     ) -> None:
         server = config.api_server
         self._timeout_s = server.traffic.timeout
@@ -51,7 +55,11 @@ class App:
         self.metrics = RequestMetrics(service, server.metrics) if server.metrics.enabled else None
         self._access_log = access_log
         self._is_ready = is_ready
+        self._monitors = config.monitoring.enabled
         self._late: set[Request] = set()
+        self._tracing = tracing
+        #: Of the requests in flight that are traced, for those that turn out to be late.
+        self._spans: dict[Request, RequestSpan] = {}
         self._pages: dict[str, Page] = {**pages(service, metrics=server.metrics.enabled), "/readyz": self._readyz}
         if self.metrics is not None:
             self._pages["/metrics"] = _metrics_page
@@ -87,13 +95,17 @@ class App:
         """The answer to a request that takes longer than `api_server.traffic.timeout`; its endpoint is cancelled."""
         assert self._timeout_s is not None
         self._late.add(request)
-        request_id = getrandbits(64)
+        span = self._spans.get(request)
+        request_id = span.span_id if span is not None else getrandbits(64)
+        trace_id = span.trace_id if span is not None else _trace_id(request)
         response = Response(f"Not able to process the request in {self._timeout_s:g} seconds".encode(), status=504)
         response.raw_headers.append((b"x-bentoml-request-id", b"%d" % request_id))
         if self.metrics is not None:
             self.metrics.observed(request.path, response.status, self._timeout_s)
         if self._access_log is not None:
-            self._access_log.log(request, response, self._timeout_s, _trace_id(request), request_id)
+            self._access_log.log(
+                request, response, self._timeout_s, trace_id, request_id, span is not None and span.sampled
+            )
         return response
 
     def close(self) -> None:
@@ -108,15 +120,23 @@ class App:
         """The endpoint with request id, error translation, and whatever of limits, metrics and access log is on."""
         metrics, access_log, late, shown = self.metrics, self._access_log, self._late, self._shown
         in_progress = metrics.in_progress(route) if metrics is not None else None
+        tracing = self._tracing if self._tracing is not None and self._tracing.covers(route) else None
+        spans, noted = self._spans, current_request_id.set if self._monitors else None
         if self._limit is not None:
             handle = self._limit.around(handle)
 
         async def answer(request: Request) -> Response:
             started_s = time.perf_counter()
-            request_id = getrandbits(64)
+            span = tracing.begin(request, route) if tracing is not None else None
+            request_id = getrandbits(64) if span is None else span.span_id
             timings: list[ModelTiming] = []
-            if shown.server_timing:
-                model_timings.set(timings)  # of this request alone, as its task has a context of its own
+            # Of this request alone, as its task has a context of its own.
+            if noted is not None:
+                noted(request_id)
+            if span is not None:
+                spans[request], timings = span, span.timings
+            if shown.server_timing or (span is not None and span.sampled):
+                model_timings.set(timings)
             if in_progress is not None:
                 in_progress.inc()
             status = _CLIENT_CLOSED
@@ -125,6 +145,8 @@ class App:
                     response = await handle(request)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - the border of a request: each gets an answer
                     response = error_response(error, request, request_id)
+                    if span is not None:
+                        span.failed(error)
                 status = response.status
             finally:
                 elapsed_s = time.perf_counter() - started_s
@@ -134,16 +156,24 @@ class App:
                 late.discard(request)
                 if metrics is not None and not answered:
                     metrics.observed(route, status, elapsed_s)
+                if span is not None:
+                    del spans[request]
+                    if answered or status == _CLIENT_CLOSED:
+                        span.ended(504 if answered else status)
             headers = response.raw_headers
             headers.append((b"x-bentoml-request-id", b"%d" % request_id))
-            if timings:
+            if timings and shown.server_timing:
                 headers.append((b"server-timing", _server_timing(timings)))
             if access_log is not None or shown.trace_id:
-                trace_id = _trace_id(request)
+                trace_id = _trace_id(request) if span is None else span.trace_id
                 if shown.trace_id:
                     headers.append((b"x-bentoml-trace-id", b"%032x" % trace_id))
                 if access_log is not None and not answered:
-                    access_log.log(request, response, elapsed_s, trace_id, request_id)
+                    access_log.log(
+                        request, response, elapsed_s, trace_id, request_id, span is not None and span.sampled
+                    )
+            if span is not None:
+                span.answered(response)
             return response
 
         return answer
