@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 from bentoml._http import Headers, QueryParams, Request
 
-__all__ = ["Context", "Cookie", "ModelTiming", "current_request_id", "model_timings"]
+__all__ = [
+    "Context",
+    "Cookie",
+    "Identity",
+    "ModelTiming",
+    "current_request_id",
+    "identify",
+    "identity",
+    "model_timings",
+]
 
 
 class ModelTiming(NamedTuple):
@@ -35,6 +44,33 @@ model_timings: ContextVar[list[ModelTiming] | None] = ContextVar("model_timings"
 
 #: The id of the current request, as it is answered in `x-bentoml-request-id`; what it does is done under this id.
 current_request_id: ContextVar[int | None] = ContextVar("current_request_id", default=None)
+
+
+class Identity(NamedTuple):
+    """Who this process is to those who read what it wrote.
+
+    Attributes:
+        worker: its index among the API workers, from 1; in a runner worker behind the runner's name; `0` elsewhere.
+        bento_name, bento_version: of what is served.
+    """
+
+    worker: str = "0"
+    bento_name: str = ""
+    bento_version: str = ""
+
+
+_identity = Identity()
+
+
+def identity() -> Identity:
+    """What `identify` was told."""
+    return _identity
+
+
+def identify(told: Identity) -> None:
+    """Say who this process is; a worker does so once."""
+    global _identity
+    _identity = told
 
 
 @dataclass(frozen=True)

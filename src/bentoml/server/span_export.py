@@ -1,4 +1,4 @@
-"""What sends spans to a collector: the exporter of OpenTelemetry that is configured, and its complaints, each said once."""
+"""What sends spans to a collector: the exporter of OpenTelemetry, as configured; its complaints are said once."""
 
 from __future__ import annotations
 

@@ -79,3 +79,19 @@ async def count(given: str) -> AsyncIterator[str]:
             yield f"{number};"
     if given == "2":
         raise RuntimeError("bad luck")
+
+
+@svc.api(input=JSON(), output=JSON())
+async def watched(rows: list) -> list:
+    with bentoml.monitor("rows") as mon:
+        mon.log_batch(rows, "row", "feature", "numerical")
+        result = await near.double.async_run(rows)
+        mon.log_batch(result, "doubled", "prediction", "numerical")
+    return result
+
+
+@svc.api(input=JSON(), output=JSON())
+def watched_in_thread(row: float) -> float:
+    with bentoml.monitor("rows_in_thread") as mon:
+        mon.log(row, "row", "feature", "numerical")
+    return row
