@@ -57,22 +57,20 @@ def _with_path(endpoint: str | None) -> str | None:
 
 
 class _OnceEach(logging.Handler):
-    """Passes a complaint of the library on when it is new: one that comes with every export tells nothing more."""
+    """Passes on what a part of the library complains about, and lets it complain no more, unless it is of worse.
 
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._said: set[tuple[str, int]] = set()
+    While a collector is down there is a complaint for each span that finds no room, and making it would take longer
+    than making the span.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        place = (record.pathname, record.lineno)
-        if place not in self._said:
-            self._said.add(place)
-            logger.warning("tracing: %s (said once)", record.getMessage())
+        logging.getLogger(record.name).setLevel(record.levelno + 1)
+        logger.warning("tracing: %s (said once)", record.getMessage())
 
 
 def say_each_complaint_once() -> None:
     """Let the log of the server have what the library complains about; it would repeat itself with each export."""
     library = logging.getLogger("opentelemetry")
     if not any(isinstance(handler, _OnceEach) for handler in library.handlers):
-        library.addHandler(_OnceEach())
+        library.addHandler(_OnceEach(logging.WARNING))
         library.propagate = False
