@@ -304,10 +304,6 @@ def configuration() -> Iterator[str]:
     yield "They are taken, with a warning.\n"
     without = [f"| `{key}` | {reason} |" for key, reason in check.WITHOUT_EFFECT.items()]
     yield "\n".join(["| key | because |", "| --- | --- |", *without]) + "\n"
-    yield "## Sections of BentoML that are refused\n"
-    yield "Unless they are switched off: others would rely on them in vain.\n"
-    missing = [f"| `{key}` | {reason} | {hint} |" for key, (reason, hint) in check.MISSING.items()]
-    yield "\n".join(["| section | because | what to do |", "| --- | --- | --- |", *missing]) + "\n"
 
 
 def _cell(text: str) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -51,12 +52,17 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 
 class Server:
-    """A running `bentoml serve`."""
+    """A running `bentoml serve`.
+
+    Attributes:
+        tls: how to speak to one that answers with HTTPS.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], log_path: Path) -> None:
         self.process = process
         self.log_path = log_path
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
 
     @property
     def log(self) -> str:
@@ -77,6 +83,8 @@ class Server:
         return found
 
     def connect(self) -> http.client.HTTPConnection:
+        if self.tls is not None:
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE_S, context=self.tls)
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
 
     def request(
@@ -125,7 +133,7 @@ class Server:
 
         def announced() -> re.Match[str] | None:
             assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.log}"
-            return re.search(r"running on http://\S+:(\d+) ", self.log)
+            return re.search(r"running on https?://\S+:(\d+) ", self.log)
 
         self.port = int(until(announced, "the server's announcement")[1])
         until(self.is_ready, "/readyz")

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import strategies as st
 
-from bentoml._http import Request, Response
-from bentoml.server import sockets
+from bentoml._http import RawHeader, Request, Response
+from bentoml.server import http1, sockets
 from bentoml.server.limits import Limits
 from bentoml.server.listener import Listener
 from bentoml.server.shared import Handler
@@ -77,6 +77,10 @@ class Served:
         self.errors: list[dict[str, Any]] = []
         self.listener: Listener
 
+    def note_rejected(self, status: int, message: str, fields: list[RawHeader]) -> Response:
+        self.rejected.append(status)
+        return http1.refused(status, message)
+
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE_S)
 
@@ -112,7 +116,7 @@ def serve(
     thread.start()
 
     async def start() -> None:
-        served.listener = Listener(sock, handler, limits=Limits(**limits), on_rejected=served.rejected.append, ssl=ssl)
+        served.listener = Listener(sock, handler, limits=Limits(**limits), on_rejected=served.note_rejected, ssl=ssl)
         served.listener.start()
 
     async def stop() -> None:

@@ -81,3 +81,42 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server
         "service:svc", "--working-dir", str(KITCHEN), folder=folder, home=folder / "home", extra=options
     ) as server:
         yield server
+
+
+#: The second one is what YAML would take for a number.
+KEYS = ["first-key-of-the-tests", "04711081505"]
+GUARDED = """
+api_server:
+  workers: 1
+  auth: {api_keys: ["${FIRST_KEY}", "${SECOND_KEY}"]}
+  traffic: {timeout: 2}
+  metrics: {namespace: guarded}
+  logging: {access: {style: json}}
+  http:
+    max_body_size: 1000000
+    cors:
+      enabled: true
+      access_control_allow_origins: https://app.example
+      access_control_expose_headers: x-bentoml-request-id
+    response: {gzip: {enabled: true}}
+runners:
+  placement: in_process
+"""
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server]:
+    """The same service with all that stands around an app: API keys, CORS, compressed answers, a log of JSON."""
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "config.yaml").write_text(GUARDED)
+    extra = {"BENTOML_CONFIG": str(folder / "config.yaml"), "FIRST_KEY": KEYS[0], "SECOND_KEY": KEYS[1]}
+    with _server.serving(
+        "service:svc", "--working-dir", str(KITCHEN), folder=folder, home=folder / "home", extra=extra
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def key() -> dict[str, str]:
+    """The header of a request that `guarded` lets in."""
+    return {"X-API-Key": KEYS[0]}

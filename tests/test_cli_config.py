@@ -7,6 +7,7 @@ import pytest
 
 from bentoml import config as configuration
 from bentoml.config import explain
+from bentoml.config.http import Cors
 from bentoml.config.tree import Config
 from tests._cli import invoke
 
@@ -61,10 +62,37 @@ def test_the_table_has_a_row_for_each_key(file: str) -> None:
         ["Key", "Value", "From"],
         ["api_server.http.host", '"0.0.0.0"', "default"],
         ["api_server.http.port", "3005", file],
+        ["api_server.http.unix_socket", "null", "default"],
         ["api_server.http.max_body_size", "104857600", "default"],
+        *[
+            [f"api_server.http.cors.{name}", "false" if name == "enabled" else "null", "default"]
+            for name in Cors.__struct_fields__
+        ],
         ["api_server.http.response.trace_id", "false", "default"],
         ["api_server.http.response.server_timing", "false", "default"],
+        ["api_server.http.response.gzip.enabled", "false", "default"],
+        ["api_server.http.response.gzip.min_bytes", "1024", "default"],
+        ["api_server.http.response.gzip.level", "1", "default"],
     ]
+
+
+@pytest.mark.parametrize("args", [[], ["api_server.auth"], ["api_server.auth.api_keys"], ["api_server.ssl"]])
+@pytest.mark.parametrize("form", ["table", "yaml", "json"])
+def test_secrets_are_shown_to_nobody(tmp_path: Path, args: list[str], form: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "api_server: {auth: {api_keys: ['${KEY}', hidden-too]}, ssl: {certfile: c.pem, keyfile_password: hidden}}"
+    )
+    result = invoke("config", *args, "-o", form, BENTOML_CONFIG=str(file), KEY="hidden")
+    assert result.exit_code == 0, result.stderr
+    assert "hidden" not in result.output
+    assert "********" in result.output
+    assert str(file) in result.output
+
+
+def test_masked_secrets_are_as_many_as_there_are() -> None:
+    shown = rows("api_server.auth", BENTOML_CONFIG_OPTIONS="api_server.auth.api_keys=[a,b]")
+    assert shown["api_server.auth.api_keys"] == (["********", "********"], "BENTOML_CONFIG_OPTIONS")
 
 
 def test_a_key_alone_is_shown_for_one_runner_too(file: str) -> None:

@@ -68,6 +68,16 @@ def test_flags_become_configuration_and_are_named_as_its_origin() -> None:
     }
 
 
+def test_the_flags_of_tls_and_the_unix_socket_become_configuration() -> None:
+    names = ["certfile", "keyfile", "keyfile-password", "version", "cert-reqs", "ca-certs", "ciphers"]
+    given = [word for name in names for word in (f"--ssl-{name}", f"the {name}")]
+    loaded = options("svc:svc", *given, "--uds", "here.sock").loaded
+    for name in names:
+        assert getattr(loaded.config.api_server.ssl, name.replace("-", "_")) == f"the {name}"
+        assert loaded.origins[f"api_server.ssl.{name.replace('-', '_')}"] == f"--ssl-{name}"
+    assert loaded.config.api_server.http.unix_socket == "here.sock"
+
+
 def test_variables_become_configuration_and_flags_win_over_them(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"PORT": "3001", "HOST": "::1", "API_WORKERS": "2", "TIMEOUT": "5"}.items():
         monkeypatch.setenv(f"BENTOML_{name}", value)
@@ -156,7 +166,7 @@ def test_a_value_of_the_wrong_kind_is_wrong_usage(args: list[str]) -> None:
 def test_the_defaults_in_the_help_are_those_of_the_configuration() -> None:
     helps = {param.name: param.help for param in serve.params if isinstance(param, click.Option)}
     for name, keys in KEYS.items():
-        if name == "api_workers":
+        if name == "api_workers" or name.startswith("ssl_") or name == "uds":
             continue
         shown = re.search(r"\[default: (.*)\]", helps[name] or "")
         assert shown is not None

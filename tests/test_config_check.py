@@ -49,6 +49,19 @@ KEYS: dict[str, tuple[Any, Any]] = {
     "api_server.http.host": ("0.0.0.0", "127.0.0.1"),
     "api_server.http.port": (3000, 0),
     "api_server.http.response.trace_id": (False, True),
+    "api_server.http.cors.enabled": (False, False),
+    "api_server.http.cors.access_control_allow_origins": (None, ["https://a.example"]),
+    "api_server.http.cors.access_control_allow_origin_regex": (None, ".*"),
+    "api_server.http.cors.access_control_allow_credentials": (None, True),
+    "api_server.http.cors.access_control_allow_methods": (None, "GET"),
+    "api_server.http.cors.access_control_allow_headers": (None, ["x"]),
+    "api_server.http.cors.access_control_max_age": (None, 1200),
+    "api_server.http.cors.access_control_expose_headers": (None, "x"),
+    "api_server.ssl.certfile": (None, "c.pem"),
+    "api_server.ssl.ca_certs": (None, "c.pem"),
+    "api_server.ssl.version": (None, 17),
+    "api_server.ssl.cert_reqs": (None, 0),
+    "api_server.ssl.ciphers": (None, "TLSv1"),
     "api_server.runner_probe.enabled": (True, False),
     "runners.batching.enabled": (True, False),
     "runners.batching.max_batch_size": (100, 1),
@@ -184,35 +197,121 @@ def test_keys_of_parts_that_do_not_exist_are_said_to_have_no_effect(key: str, ca
     assert caplog.text == "", "the workers do not say it again"
 
 
+def cors(**keys: Any) -> dict[str, Any]:
+    return {"api_server": {"http": {"cors": {"enabled": True, **keys}}}}
+
+
 @pytest.mark.parametrize(
     ("tree", "said"),
     [
         (
-            {"api_server": {"ssl": {"certfile": "a.pem"}}},
-            "`api_server.ssl` (set by here.yaml): this server does not speak TLS yet "
-            "(hint: put a proxy that does in front of it)",
+            cors(),
+            "`api_server.http.cors`: it is enabled, and no site is permitted: set access_control_allow_origins, or "
+            "..._origin_regex",
         ),
         (
-            {"api_server": {"http": {"cors": {"enabled": True, "access_control_allow_origins": "*"}}}},
-            "`api_server.http.cors` (set by here.yaml): answers to browsers on other sites are not permitted yet "
-            "(hint: let a proxy add the headers)",
+            cors(access_control_allow_origins=" , "),
+            "`api_server.http.cors`: it is enabled, and no site is permitted: set access_control_allow_origins, or "
+            "..._origin_regex",
+        ),
+        (
+            cors(access_control_allow_origins=["https://a.example", "https://b.example/"]),
+            "`api_server.http.cors`: 'https://b.example/' is no origin: expected scheme://host or scheme://host:port in "
+            "lower case, with nothing behind it, such as https://app.example.com",
+        ),
+        (
+            cors(access_control_allow_origin_regex="https://("),
+            "`api_server.http.cors`: access_control_allow_origin_regex is no regular expression: missing ), "
+            "unterminated subpattern at position 8",
+        ),
+        (
+            {"api_server": {"auth": {"api_keys": []}}},
+            "`api_server.auth`: api_keys is an empty list, which nobody could pass: list a key, or leave it out",
+        ),
+        (
+            {"api_server": {"auth": {"api_keys": ["secret", ""]}}},
+            "`api_server.auth`: api_keys[1] is empty: everybody would know it",
+        ),
+        (
+            {"api_server": {"auth": {"api_keys": ["********"]}}},
+            "`api_server.auth`: api_keys[0] is what `bentoml config` shows in place of a key, not a key",
+        ),
+        (
+            {"api_server": {"auth": {"api_keys": ["sécret"]}}},
+            "`api_server.auth`: api_keys[0] has a character that a header cannot carry: use visible ASCII",
+        ),
+        (
+            {"api_server": {"auth": {"api_keys": ["secret"], "callable": "a:b"}}},
+            "`api_server.auth`: api_keys and callable exclude each other: the function can look at keys as well",
+        ),
+        (
+            {"api_server": {"auth": {"callable": "module.function"}}},
+            "`api_server.auth`: callable must be of the form module:function",
+        ),
+        (
+            {"api_server": {"ssl": {"enabled": True}}},
+            "`api_server.ssl`: it is enabled, and there is no certificate: set certfile",
+        ),
+        (
+            {"api_server": {"ssl": {"keyfile": "k.pem"}}},
+            "`api_server.ssl`: there is a keyfile and no certificate: set certfile",
+        ),
+        (
+            {"api_server": {"ssl": {"keyfile_password": "********"}}},
+            "`api_server.ssl`: keyfile_password is what `bentoml config` shows in place of a password, not one",
+        ),
+        (
+            {"api_server": {"http": {"unix_socket": ""}}},
+            "`api_server.http`: unix_socket is empty: expected a path, or null to listen on host and port",
         ),
     ],
 )
-def test_what_others_rely_on_is_refused_rather_than_left_out(tree: dict[str, Any], said: str) -> None:
-    assert refusal(tree) == said
+def test_keys_that_do_not_go_together_are_told_with_their_section(tree: dict[str, Any], said: str) -> None:
+    assert refusal(tree) == f"Invalid configuration file was given: {said} (set by here.yaml)"
 
 
 @pytest.mark.parametrize(
     "tree",
     [
-        {"api_server": {"ssl": {"enabled": False, "version": 17}}},
+        {"api_server": {"ssl": {"enabled": False, "version": 17, "certfile": None, "keyfile": "k.pem"}}},
         {"api_server": {"ssl": {"certfile": None}}},
-        {"api_server": {"http": {"port": 1, "cors": {"enabled": False, "access_control_allow_origins": "*"}}}},
+        {"api_server": {"http": {"cors": {"enabled": False, "access_control_allow_origins": "nonsense"}}}},
     ],
 )
 def test_what_is_switched_off_may_stand_there(tree: dict[str, Any]) -> None:
-    assert load(tree).config.api_server.http.port in (1, 3000)
+    server = load(tree).config.api_server
+    assert (server.ssl.is_on, server.http.cors.enabled, server.auth.is_on) == (False, False, False)
+
+
+def test_a_certificate_switches_tls_on() -> None:
+    assert load({"api_server": {"ssl": {"certfile": "c.pem"}}}).config.api_server.ssl.is_on
+
+
+def test_a_key_that_yaml_takes_for_a_number_must_be_quoted() -> None:
+    assert refusal({"api_server": {"auth": {"api_keys": ["a", 12345]}}}) == (
+        "Invalid configuration file was given: `api_server.auth.api_keys[1]`: expected `str`, got `int` "
+        "(set by here.yaml) (hint: put it in quotes, so that it is text)"
+    )
+
+
+def test_no_secret_is_in_the_representation_of_the_configuration() -> None:
+    loaded = load({"api_server": {"auth": {"api_keys": ["hidden"]}, "ssl": {"keyfile_password": "hidden"}}})
+    assert "hidden" not in repr(loaded.config)
+    assert "api_keys=********" in repr(loaded.config)
+    assert repr(load({}).config.api_server.auth) == "Auth(api_keys=None, callable=None)"
+
+
+@pytest.mark.parametrize(
+    "old", ["api_server.cors.access_control_allow_origin", "api_server.http.cors.access_control_allow_origin"]
+)
+def test_the_names_that_bentoml_gave_to_cors_before_are_taken(old: str, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("bentoml").propagate = True
+    cors = load(nested(old, "https://a.example")).config.api_server.http.cors
+    assert cors.access_control_allow_origins == "https://a.example"
+    assert "has been renamed to 'api_server.http.cors.access_control_allow_origins'" in caplog.text
+    assert load({"api_server": {"cors": {"access_control_max_age": 5}}}).config.api_server.http.cors == (
+        load({"api_server": {"http": {"cors": {"access_control_max_age": 5}}}}).config.api_server.http.cors
+    )
 
 
 def test_the_configuration_is_frozen() -> None:

@@ -135,10 +135,10 @@ def test_options_are_dotted_keys_with_yaml_values(text: str, tree: dict[str, Any
         ("=1", "'=1' is not of the form key=value"),
         ("[0]=1", "'[0]=1' is not of the form key=value"),
         ('"a=1', "is not of the form key=value"),
-        ("a[1]=x", "'a[1]=x': list indexes must follow each other from [0]"),
-        ("a=1 a.b=2", "'a.b=2': 'b' stands under a value that is no mapping"),
-        ("a.b=1 a[0]=2", "'a[0]=2': list indexes must follow each other from [0]"),
-        ("a=[1", "the value of 'a=[1' is not YAML: "),
+        ("a[1]=x", "'a[1]': list indexes must follow each other from [0]"),
+        ("a=1 a.b=2", "'a.b': 'b' stands under a value that is no mapping"),
+        ("a.b=1 a[0]=2", "'a[0]': list indexes must follow each other from [0]"),
+        ("a=[1", "the value of 'a' is not YAML: "),
     ],
 )
 def test_an_option_that_is_none_is_refused(text: str, reason: str) -> None:
@@ -249,3 +249,25 @@ def test_the_home_is_made_and_must_be_a_folder(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("BENTOML_HOME", str(write(tmp_path / "file", "")))
     with pytest.raises(NotADirectoryError, match="BENTOML_HOME is not a folder"):
         config.home()
+
+
+# Secrets
+
+
+def test_a_variable_of_digits_stays_text_where_the_key_takes_text(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "c.yaml",
+        "api_server: {auth: {api_keys: ['${A}', '${B}', 'x${A}']}, http: {port: '${A}'}, ssl: {certfile: '${C:-}'}}",
+    )
+    loaded = config.load(file=file, environment={"A": "04711", "B": "true"})
+    assert loaded.config.api_server.auth.api_keys == ["04711", "true", "x04711"]
+    assert loaded.config.api_server.ssl.certfile is None
+    assert isinstance(loaded.config.api_server.http.port, int)
+
+
+@pytest.mark.parametrize("options", ["api_server.auth.api_keys=[hidden", "api_server.auth.api_keys[1]=hidden"])
+def test_an_option_that_cannot_be_read_is_named_without_its_value(options: str) -> None:
+    with pytest.raises(BentoMLConfigException) as raised:
+        config.load(options=options)
+    assert "hidden" not in str(raised.value)
+    assert "api_keys" in str(raised.value)

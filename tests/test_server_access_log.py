@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import json
 import os
 import re
 import socket
@@ -26,9 +28,9 @@ def lines(*answered: tuple[Request, Response], **config: Any) -> list[str]:
         async def main() -> None:
             writer = AccessLogWriter(msgspec.convert(config, AccessLog), "api_server:s:1", fd=file.fileno())
             for request, response in answered:
-                writer.log(request, response, 0.0123456, trace_id=255, span_id=16)
+                writer.log(request, response, 0.0123456, 16)
             writer.flush()
-            writer.flush()
+            writer.close()
 
         asyncio.run(main())
         file.seek(0)
@@ -39,7 +41,9 @@ REQUEST = Request(
     path="/classify",
     raw_headers=[(b"content-type", b"application/json"), (b"content-length", b"20")],
     client="127.0.0.1:53312",
+    body=b"x" * 20,
 )
+REQUEST.trace = (255, False)
 RESPONSE = Response(b"abc", content_type=b"application/json")
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[INFO\] \[api_server:s:1\] "
 
@@ -66,6 +70,48 @@ def test_the_line_is_that_of_bentoml() -> None:
 )
 def test_what_is_switched_off_is_left_out(config: dict[str, Any], shown: str) -> None:
     assert shown in lines((REQUEST, RESPONSE), **config)[0]
+
+
+def test_a_trace_that_the_caller_samples_is_said_to_be() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    request = Request(raw_headers=[(b"traceparent", f"00-{trace}-00f067aa0ba902b7-01".encode())])
+    assert f"(trace={trace},span=0000000000000010,sampled=1)" in lines((request, RESPONSE))[0]
+
+
+def test_json_is_one_object_on_each_line() -> None:
+    strange = Request(path='/a"\n\u2028b\x1b', client="[::1]:5")
+    first, second = (json.loads(line) for line in lines((REQUEST, RESPONSE), (strange, RESPONSE), style="json"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d", first.pop("time"))
+    assert datetime.datetime.fromisoformat(second["time"]).tzinfo is not None
+    assert first == {
+        "component": "api_server:s:1",
+        "client": "127.0.0.1:53312",
+        "scheme": "http",
+        "method": "POST",
+        "path": "/classify",
+        "status": 200,
+        "duration_ms": 12.346,
+        "request_type": "application/json",
+        "request_length": 20,
+        "response_type": "application/json",
+        "response_length": 3,
+        "trace_id": "000000000000000000000000000000ff",
+        "span_id": "0000000000000010",
+        "request_id": "16",
+        "sampled": False,
+    }
+    assert (second["path"], second["request_type"], second["request_length"]) == (strange.path, "", 0)
+
+
+def test_json_leaves_out_what_is_switched_off_and_has_null_for_what_is_not_known() -> None:
+    async def chunks() -> Any:
+        yield b""
+
+    off = {f"{side}_content_{what}": False for side in ("request", "response") for what in ("type", "length")}
+    [line] = lines((REQUEST, RESPONSE), style="json", **off)
+    assert not {"request_type", "request_length", "response_type", "response_length"} & set(json.loads(line))
+    [line] = lines((REQUEST, Response(chunks())), style="json")
+    assert json.loads(line)["response_length"] is None
 
 
 def test_what_is_missing_is_empty() -> None:
@@ -95,8 +141,8 @@ def test_a_reader_that_went_away_loses_lines_and_no_more() -> None:
 
     async def main() -> None:
         writer = AccessLogWriter(AccessLog(), "x", fd=writing)
-        writer.log(REQUEST, RESPONSE, 0.0, 0, 0)
-        writer.flush()
+        writer.log(REQUEST, RESPONSE, 0.0, 0)
+        writer.close()
 
     asyncio.run(main())
     os.close(writing)
@@ -106,7 +152,7 @@ def test_lines_are_written_without_being_asked_for() -> None:
     reading, writing = os.pipe()
 
     async def main() -> bytes:
-        AccessLogWriter(AccessLog(), "x", fd=writing).log(REQUEST, RESPONSE, 0.0, 0, 0)
+        AccessLogWriter(AccessLog(), "x", fd=writing).log(REQUEST, RESPONSE, 0.0, 0)
         loop = asyncio.get_running_loop()
         came = loop.create_future()
         loop.add_reader(reading, lambda: came.done() or came.set_result(os.read(reading, 1000)))

@@ -44,12 +44,33 @@ def test_the_metrics_answer_any_method(kitchen: Server, method: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
-    [("GET", "/echo", "POST"), ("PUT", "/echo", "POST"), ("OPTIONS", "/echo", "POST"), ("POST", "/", "GET, HEAD")],
+    [
+        ("GET", "/echo", "POST, OPTIONS"),
+        ("HEAD", "/echo", "POST, OPTIONS"),
+        ("PUT", "/echo", "POST, OPTIONS"),
+        ("POST", "/", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/livez", "GET, HEAD, OPTIONS"),
+    ],
 )
 def test_a_wrong_method_is_a_405_that_names_the_right_one(kitchen: Server, method: str, path: str, allow: str) -> None:
     answer = kitchen.request(method, path, b"{}")
     assert (answer.status, answer.headers["allow"]) == (405, allow)
-    assert answer.body == f"Method Not Allowed. Use {allow}.\n".encode()
+    assert answer.body == (b"" if method == "HEAD" else f"Method Not Allowed. Use {allow}.\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [("/echo", "POST, OPTIONS"), ("/kitchen/order", "POST, OPTIONS"), ("/docs.json", "GET, HEAD, OPTIONS")],
+)
+def test_options_names_the_methods_of_a_route(kitchen: Server, path: str, allow: str) -> None:
+    answer = kitchen.request("OPTIONS", path)
+    assert (answer.status, answer.headers["allow"], answer.body) == (204, allow, b"")
+    assert "content-length" not in answer.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS", "DELETE"])
+def test_an_unknown_route_is_a_404_for_every_method(kitchen: Server, method: str) -> None:
+    assert kitchen.request(method, "/nothing/at/all").status == 404
 
 
 def test_an_unknown_route_is_a_404_that_suggests_the_nearest(kitchen: Server) -> None:
@@ -255,6 +276,7 @@ def test_a_header_with_a_line_break_is_a_500_and_not_two_headers(kitchen: Server
     # The client's own library refuses to send one, so that it comes in through the query.
     answer = kitchen.post("/seen?status=999", 1)
     assert (answer.status, answer.body) == (500, b'""')
+    assert int(answer.headers["x-bentoml-request-id"]) > 0
 
 
 # What every answer carries
@@ -264,14 +286,35 @@ def test_every_answer_of_an_api_has_a_request_id_of_its_own(kitchen: Server) -> 
     answers = [kitchen.post("/echo", 1), kitchen.post("/echo", 1), kitchen.request("POST", "/echo", b"{")]
     ids = [answer.headers["x-bentoml-request-id"] for answer in answers]
     assert len(set(ids)) == 3
-    assert all(0 <= int(each) < 2**64 for each in ids)
+    assert all(0 < int(each) < 2**64 for each in ids)
+
+
+@pytest.mark.parametrize(
+    "kind", ["ZeroDivisionError", "NotFound", "ServiceUnavailable", "SystemExit", "unserialisable"]
+)
+def test_every_error_of_an_api_has_a_request_id(kitchen: Server, kind: str) -> None:
+    answer = kitchen.post("/fail", kind)
+    assert answer.status >= 400
+    assert int(answer.headers["x-bentoml-request-id"]) > 0
 
 
 def test_the_trace_id_is_that_of_traceparent(kitchen: Server) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     sent = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
-    assert kitchen.post("/echo", 1, sent).headers["x-bentoml-trace-id"] == trace
-    kitchen.said(f"(trace={trace},span=")
+    headers = kitchen.post("/echo", 1, sent).headers
+    span = f"{int(headers['x-bentoml-request-id']):016x}"
+    assert headers["x-bentoml-trace-id"] == trace
+    assert headers["traceresponse"] == f"00-{trace}-{span}-01"
+    kitchen.said(f"(trace={trace},span={span},sampled=1)")
+
+
+def test_the_context_has_the_ids_and_what_to_pass_on(kitchen: Server) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4737"
+    answer = kitchen.post("/ids", 1, {"traceparent": f"00-{trace}-00f067aa0ba902b7-00"})
+    number = int(answer.headers["x-bentoml-request-id"])
+    assert answer.value == {"request": number, "trace": trace, "traceparent": f"00-{trace}-{number:016x}-00"}
+    answer = kitchen.post("/ids", 1)
+    assert answer.value["trace"] == answer.headers["x-bentoml-trace-id"]
 
 
 @pytest.mark.parametrize(
@@ -377,3 +420,6 @@ def test_what_is_not_asked_for_is_not_sent(strict: Server) -> None:
     headers = strict.post("/double_far", [1]).headers
     assert "server-timing" not in headers
     assert "x-bentoml-trace-id" not in headers
+    assert "traceresponse" not in headers
+    assert "vary" not in headers
+    assert not any(name.startswith("access-control-") for name in headers)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import socket
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +101,95 @@ def test_refusing_new_connections_lets_those_that_connected_be_accepted() -> Non
             accepted, _ = sock.accept()
             accepted.close()
             assert select.select([sock], [late], [], 0.1) == ([], [], [])
+
+
+# Unix sockets
+
+
+def test_a_unix_socket_takes_clients_and_its_file_goes_with_it(tmp_path: Path) -> None:
+    made = sockets.bind_unix(str(tmp_path / "s"))
+    assert stat.S_ISSOCK((tmp_path / "s").stat().st_mode)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
+    made.remove()
+    made.remove()
+    assert list(tmp_path.iterdir()) == []
+    made.sock.close()
+
+
+def test_the_umask_says_who_may_connect(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        made = sockets.bind_unix(str(tmp_path / "s"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o700
+    made.sock.close()
+
+
+def test_a_left_over_socket_is_replaced(tmp_path: Path) -> None:
+    left = sockets.bind_unix(str(tmp_path / "s"))
+    left.sock.close()  # as a killed server leaves it
+    made = sockets.bind_unix(str(tmp_path / "s"))
+    left.remove()
+    assert (tmp_path / "s").exists(), "the file is another server's by now"
+    made.sock.close()
+
+
+@pytest.mark.parametrize("backlog", [2048, 0])
+def test_a_unix_socket_in_use_is_refused_and_goes_on(tmp_path: Path, backlog: int) -> None:
+    path = tmp_path / "s"
+    first = sockets.bind_unix(str(path), backlog=backlog)
+    with contextlib.ExitStack() as clients:
+        for _ in range(2):  # with a backlog of 0 the queue is full then
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(str(path))
+        with pytest.raises(BentoMLException) as raised:
+            sockets.bind_unix(str(path))
+    assert str(raised.value) == (
+        f"the unix socket {path} is already in use (hint: stop the server that listens there, or use another --uds)"
+    )
+    assert path.exists()
+    first.sock.close()
+
+
+def test_of_servers_that_start_at_once_one_gets_the_path(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    sockets.bind_unix(path).sock.close()
+    won: list[sockets.UnixSocket] = []
+    lost: list[BentoMLException] = []
+
+    def bind(_: int) -> None:
+        try:
+            won.append(sockets.bind_unix(path))
+        except BentoMLException as error:
+            lost.append(error)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(bind, range(16)))
+    assert (len(won), len(lost)) == (1, 15)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+    won[0].sock.close()
+
+
+def test_what_is_no_socket_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_text("precious")
+    with pytest.raises(BentoMLException) as raised:
+        sockets.bind_unix(str(path))
+    assert str(raised.value) == f"{path} is there already, and it is no socket (hint: use another --uds)"
+    assert path.read_text() == "precious"
+
+
+def test_a_path_that_cannot_be_a_socket_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BentoMLException) as raised:
+        sockets.bind_unix(str(tmp_path / "none" / "s"))
+    assert str(raised.value) == (
+        f"cannot listen on the unix socket {tmp_path}/none/s: No such file or directory "
+        "(hint: use --uds with a path in a folder that exists and that this user may write to)"
+    )
+    with pytest.raises(BentoMLException, match="has more than 10[37] bytes: .*xxx .hint: use a shorter --uds."):
+        sockets.bind_unix(str(tmp_path / ("x" * 120)))

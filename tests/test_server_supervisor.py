@@ -493,3 +493,41 @@ def test_a_stranger_cannot_reach_a_runner_and_a_pickle_is_refused(tmp_path: Path
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert "PermissionError" in done.stderr
+
+
+# A unix socket
+
+
+def curl(path: Path, url: str, *arguments: str) -> str:
+    done = subprocess.run(
+        ["curl", "-sS", "--unix-socket", str(path), *arguments, f"http://localhost{url}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_a_unix_socket_is_served_instead_of_a_port_and_taken_away_at_the_end(folder: Path) -> None:
+    path = folder / "here.sock"
+    extra = {"BENTOML_API_WORKERS": "2"}
+    with started("service:svc", "--uds", str(path), folder=folder, home=folder, extra=extra) as server:
+        server.said("ready after ")
+        assert f"running on http+unix:{path} (" in server.log
+        assert curl(path, "/echo", "-d", "[1]") == "[1]"
+        server.said("] _ (scheme=http,method=POST,path=/echo,")
+        assert not any(each.laddr for each in psutil.Process(server.process.pid).net_connections("inet"))
+        second = refusal("service:svc", "--uds", str(path), folder=folder)
+        assert f"Error: `serve` failed: the unix socket {path} is already in use" in second
+        assert curl(path, "/answer", "-d", "1") == "1"
+        assert server.stop() == 0
+    assert not path.exists()
+
+
+def test_the_unix_socket_of_a_killed_server_is_replaced(folder: Path) -> None:
+    path = folder / "here.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    with started("service:svc", "--uds", str(path), "--development", folder=folder, home=folder) as server:
+        server.said("ready after ")
+        assert curl(path, "/answer", "-d", "1") == "1"

@@ -8,6 +8,7 @@ from http.cookies import SimpleCookie
 from typing import Any, NamedTuple
 
 from bentoml._http import Headers, QueryParams, Request
+from bentoml._trace_context import format_traceparent, new_span_id, new_trace_id, parse_traceparent
 
 __all__ = [
     "Context",
@@ -18,6 +19,7 @@ __all__ = [
     "identify",
     "identity",
     "model_timings",
+    "trace_of",
 ]
 
 
@@ -71,6 +73,16 @@ def identify(told: Identity) -> None:
     """Say who this process is; a worker does so once."""
     global _identity
     _identity = told
+
+
+def trace_of(request: Request) -> tuple[int, bool]:
+    """The trace of a request, that of its `traceparent` or a new one; and whether the caller samples it."""
+    trace = request.trace
+    if trace is None:
+        sent = request.header(b"traceparent")
+        parent = parse_traceparent(sent) if sent else None
+        trace = request.trace = (parent[0], parent[2]) if parent is not None else (new_trace_id(), False)
+    return trace
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,24 @@ class RequestContext:
     def path(self) -> str:
         """The path as routed, percent-decoded."""
         return self._request.path
+
+    @property
+    def request_id(self) -> int:
+        """The number that the answer carries as `X-BentoML-Request-ID`; in the log it is the span."""
+        request = self._request
+        request.request_id = request.request_id or new_span_id()
+        return request.request_id
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the request belongs to, as 32 hexadecimal digits: the caller's, else a new one."""
+        return f"{trace_of(self._request)[0]:032x}"
+
+    @property
+    def traceparent(self) -> str:
+        """What to send as the header `traceparent` to another service, so that its part is found in the same trace."""
+        trace_id, sampled = trace_of(self._request)
+        return format_traceparent(trace_id, self.request_id, sampled)
 
 
 class ResponseContext:

@@ -85,9 +85,13 @@ class Request:
         query_string: as sent, without the question mark.
         raw_headers: names in lower case.
         client: `"host:port"` of the peer, `"_"` where the transport has none.
+
+    Attributes:
+        request_id: given when its handling begins; 0 before.
+        trace: what `_context.trace_of` has found out, which is the one to ask.
     """
 
-    __slots__ = ("body", "client", "method", "path", "query_string", "raw_headers", "scheme")
+    __slots__ = ("body", "client", "method", "path", "query_string", "raw_headers", "request_id", "scheme", "trace")
 
     def __init__(
         self,
@@ -107,6 +111,8 @@ class Request:
         self.body = body
         self.client = client
         self.scheme = scheme
+        self.request_id = 0
+        self.trace: tuple[int, bool] | None = None
 
     def header(self, name: bytes) -> bytes:
         """The first value of a header given in lower case, `b""` where it is absent."""

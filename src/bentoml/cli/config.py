@@ -77,7 +77,7 @@ def _rows(loaded: LoadedConfig) -> Iterator[Row]:
     for key in explain.all_keys():
         path = tuple(key.name.split("."))
         if path[0] != "runners":
-            yield Row(path, _value(loaded.config, path), _origin(loaded, path))
+            yield _global_row(loaded, path)
     yield from _runner_rows(loaded)
 
 
@@ -107,8 +107,24 @@ def _effective(loaded: LoadedConfig, path: tuple[str, ...]) -> Row:
     """What holds for a key under its present name, or for one runner that has no such key in its own section."""
     section, name, *rest = path
     if section != "runners" or hasattr(loaded.config.runners, name):
-        return Row(path, _value(loaded.config, path), _origin(loaded, path))
+        return _global_row(loaded, path)
     return Row(path, _value(loaded.runner(name), rest), _origin(loaded, ("runners", *rest)))
+
+
+def _global_row(loaded: LoadedConfig, path: tuple[str, ...]) -> Row:
+    from bentoml.config import explain
+
+    value = _value(loaded.config, path)
+    return Row(path, _masked(value) if ".".join(path) in explain.secrets() else value, _origin(loaded, path))
+
+
+def _masked(secret: Any) -> Any:
+    """As many masks as there are secrets; that there is none is no secret."""
+    from bentoml.config.section import MASK
+
+    if isinstance(secret, list):
+        return [MASK] * len(secret)
+    return MASK if secret else secret
 
 
 def _value(section: Any, path: Sequence[str]) -> Any:

@@ -27,6 +27,14 @@ KEYS = {
     "api_workers": ("api_server.workers",),
     "timeout": ("api_server.traffic.timeout", "runners.traffic.timeout"),
     "backlog": ("api_server.backlog",),
+    "uds": ("api_server.http.unix_socket",),
+    "ssl_certfile": ("api_server.ssl.certfile",),
+    "ssl_keyfile": ("api_server.ssl.keyfile",),
+    "ssl_keyfile_password": ("api_server.ssl.keyfile_password",),
+    "ssl_version": ("api_server.ssl.version",),
+    "ssl_cert_reqs": ("api_server.ssl.cert_reqs",),
+    "ssl_ca_certs": ("api_server.ssl.ca_certs",),
+    "ssl_ciphers": ("api_server.ssl.ciphers",),
 }
 HOST_KEY = "api_server.http.host"
 
@@ -56,6 +64,21 @@ HOST_KEY = "api_server.http.host"
     help="Seconds that a request, and the call of a runner, may take.  [default: 60 and 900]",
 )
 @click.option("--backlog", type=int, help="Connections that may wait to be accepted.  [default: 2048]")
+@click.option("--uds", metavar="PATH", help="Unix socket to listen on, in place of host and port.")
+@click.option("--ssl-certfile", metavar="FILE", help="The server's certificate, PEM: answer with HTTPS.")
+@click.option("--ssl-keyfile", metavar="FILE", help="Its private key, PEM.  [default: in the file of the certificate]")
+@click.option(
+    "--ssl-keyfile-password",
+    metavar="TEXT",
+    help="Password of the private key. Others can see it in the list of processes: better in a configuration file, "
+    "as `${VARIABLE}`.",
+)
+@click.option("--ssl-version", metavar="VERSION", help="Oldest version: TLSv1.2 or TLSv1.3.  [default: TLSv1.2]")
+@click.option(
+    "--ssl-cert-reqs", metavar="WHICH", help="Clients' certificates: none, optional or required.  [default: none]"
+)
+@click.option("--ssl-ca-certs", metavar="FILE", help="Authorities whose certificates of clients are believed, PEM.")
+@click.option("--ssl-ciphers", metavar="LIST", help="Ciphers of TLS 1.2, as OpenSSL names them.")
 @click.option(
     "--reload", is_flag=True, help="Restart when a file of the working directory changes; implies --development."
 )

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bentoml.config import check, sources
-from bentoml.config.tree import AccessLog, ApiServer, Batching, Config, Models, Monitoring, RunnerConfig, Tracing
+from bentoml.config import check, explain, sources
+from bentoml.config.observe import Monitoring, Tracing
+from bentoml.config.tree import AccessLog, ApiServer, Batching, Config, Models, RunnerConfig
 
 __all__ = [
     "AccessLog",
@@ -99,7 +100,7 @@ def load(
         sources.overlay(tree, sources.read_file(file), str(file), origins)
     if options:
         sources.overlay(tree, sources.parse_options(options), "BENTOML_CONFIG_OPTIONS", origins)
-    tree = sources.expanded(tree, environment or {})
+    tree = sources.expanded(tree, environment or {}, is_text=explain.is_text)
     for key, (value, origin) in (flags or {}).items():
         sources.overlay(tree, sources.nested(key, value), origin, origins)
     return LoadedConfig(tree, origins)

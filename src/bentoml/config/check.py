@@ -10,17 +10,20 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
+from bentoml.config.observe import OTLP_TAKERS
 from bentoml.exceptions import BentoMLConfigException
 
-__all__ = ["MONITOR_OPTIONS", "convert", "split_runners", "without_idle_keys"]
+__all__ = ["convert", "split_runners", "without_idle_keys"]
 
 logger = logging.getLogger("bentoml")
 
 T = TypeVar("T")
 
+#: What YAML makes of text that looks like a number or a boolean, such as a key of digits.
+_UNQUOTED = r"Expected `str[^`]*`, got `(int|float|bool)`"
+
 _NO_PROBES = "/readyz looks at the runners whenever it is asked, and waits for nothing"
-_OTLP_TAKERS = "Jaeger takes OTLP itself, Zipkin by way of an OpenTelemetry collector"
-_OTLP_ALONE = f"spans are exported as OTLP; {_OTLP_TAKERS}"
+_OTLP_ALONE = f"spans are exported as OTLP; {OTLP_TAKERS}"
 _NO_RUNNER_LOG = "the calls of runners are counted in the metrics and not logged one by one"
 
 #: Keys of BentoML that configure a part which this design does not have: accepted and said once. `*`: any runner.
@@ -34,18 +37,6 @@ WITHOUT_EFFECT = {
     "tracing.jaeger": _OTLP_ALONE,
     "tracing.zipkin": _OTLP_ALONE,
     "yatai": "there is no remote registry here",
-}
-
-#: Options of the monitors that are ours: their types take no others.
-MONITOR_OPTIONS = {
-    "default": ("log_path", "log_config_file"),
-    "otlp": ("endpoint", "headers", "timeout"),
-}
-
-#: Sections of BentoML that must not be left without effect in silence, as others rely on them: why, and what to do.
-MISSING = {
-    "api_server.http.cors": ("answers to browsers on other sites are not permitted yet", "let a proxy add the headers"),
-    "api_server.ssl": ("this server does not speak TLS yet", "put a proxy that does in front of it"),
 }
 
 
@@ -84,19 +75,11 @@ def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str)
     Raises:
         BentoMLConfigException: a key is unknown (with a suggestion) or a value is wrong; names key and origin.
     """
-    if not prefix:
-        for dotted, (reason, hint) in MISSING.items():
-            tree, section = _without(tree, dotted.split("."))
-            if _is_on(section):
-                raise BentoMLConfigException(f"`{dotted}`{_from(dotted, origins)}: {reason}", hint=hint)
     for path, names in _unknown_keys(tree, cls, prefix):
         raise BentoMLConfigException(
             f"Invalid configuration file was given: unknown key `{path}`{_from(path, origins)}",
             hint=_did_you_mean(path.rpartition(".")[2], names),
         )
-    if not prefix:
-        _check_tracing(tree.get("tracing"), origins)
-        _check_monitoring(tree.get("monitoring"), origins)
     try:
         return msgspec.convert(tree, cls)
     except msgspec.ValidationError as error:
@@ -104,48 +87,12 @@ def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str)
         path = (prefix + where.rstrip("`")).lstrip(".")
         raise BentoMLConfigException(
             f"Invalid configuration file was given: `{path}`: {text[:1].lower()}{text[1:]}{_from(path, origins)}",
+            hint="put it in quotes, so that it is text" if re.match(_UNQUOTED, text) else "",
         ) from None
 
 
-def _check_tracing(section: Any, origins: Mapping[str, str]) -> None:
-    """What the types of the section cannot say; a value of the wrong type is left to them."""
-    if not isinstance(section, Mapping):
-        return
-    exporter = section.get("exporter_type")
-    if exporter in ("zipkin", "jaeger"):
-        key = "tracing.exporter_type"
-        raise BentoMLConfigException(
-            f"`{key}`{_from(key, origins)}: {exporter!r} is not supported: OpenTelemetry gave up this exporter",
-            hint=f"set it to otlp: {_OTLP_TAKERS}",
-        )
-    urls = section.get("excluded_urls")
-    for pattern in urls if isinstance(urls, list) else str(urls or "").split(","):
-        try:
-            re.compile(str(pattern))
-        except re.error as error:
-            key = "tracing.excluded_urls"
-            raise BentoMLConfigException(
-                f"`{key}`{_from(key, origins)}: {pattern!r} is no regular expression: {error}"
-            ) from None
-
-
-def _check_monitoring(section: Any, origins: Mapping[str, str]) -> None:
-    """A misspelt option is an error now, and not with the first request that is monitored."""
-    if not isinstance(section, Mapping) or not isinstance(section.get("options"), Mapping):
-        return
-    known = MONITOR_OPTIONS.get(section.get("type", "default"))
-    if known is None:  # a class of the user's own
-        return
-    for name in section["options"]:
-        if name not in known:
-            key = f"monitoring.options.{name}"
-            raise BentoMLConfigException(
-                f"Invalid configuration file was given: unknown key `{key}`{_from(key, origins)}",
-                hint=_did_you_mean(name, known),
-            )
-
-
 def _from(path: str, origins: Mapping[str, str]) -> str:
+    path = path.partition("[")[0]  # origins are those of whole lists
     origin = next((o for key, o in origins.items() if key == path or key.startswith(path + ".")), None)
     return f" (set by {origin})" if origin else ""
 
@@ -187,10 +134,3 @@ def _without(tree: Any, path: list[str]) -> tuple[Any, Any]:
         return remaining, tree[first]
     below, removed = _without(tree[first], rest)
     return {**tree, first: below}, removed
-
-
-def _is_on(section: Any) -> bool:
-    """Whether a section asks for something: by `enabled`, else by any value."""
-    if not isinstance(section, Mapping):
-        return section is not None
-    return bool(section.get("enabled", any(value is not None for value in section.values())))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import functools
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from msgspec import inspect
 
+from bentoml.config.section import Section
 from bentoml.config.sources import RENAMED
 from bentoml.config.tree import Config
 from bentoml.exceptions import BentoMLConfigException
 
-__all__ = ["Key", "all_keys", "below"]
+__all__ = ["Key", "all_keys", "below", "is_text", "secrets"]
 
 
 class Key(NamedTuple):
@@ -39,6 +41,18 @@ class Key(NamedTuple):
 def all_keys() -> tuple[Key, ...]:
     """All keys, in the order of the tree. Those of `runners` hold for a single runner as well, below its name."""
     return tuple(_walk(inspect.type_info(Config), ""))
+
+
+@functools.cache
+def secrets() -> frozenset[str]:
+    """The keys whose values are shown to nobody."""
+    return frozenset(_secrets(inspect.type_info(Config), ""))
+
+
+def is_text(name: str) -> bool:
+    """Whether the key, or the item `key[0]` of its list, is text and never a number or a boolean."""
+    name = name.partition("[")[0]
+    return any(key.name == name and not re.search("integer|number|boolean|anything", key.type) for key in all_keys())
 
 
 def below(name: str) -> list[Key]:
@@ -87,6 +101,16 @@ def _walk(kind: inspect.Type, prefix: str) -> Iterator[Key]:
         else:
             plain, description = _unwrapped(field.type)
             yield Key(name, _type_of(plain), _limits_of(plain), field.default, description)
+
+
+def _secrets(kind: inspect.Type, prefix: str) -> Iterator[str]:
+    assert isinstance(kind, inspect.StructType)
+    for field in kind.fields:
+        name = f"{prefix}.{field.encode_name}".lstrip(".")
+        if isinstance(field.type, inspect.StructType):
+            yield from _secrets(field.type, name)
+        elif issubclass(kind.cls, Section) and field.name in kind.cls.SECRETS:
+            yield name
 
 
 def _unwrapped(kind: inspect.Type) -> tuple[inspect.Type, str]:

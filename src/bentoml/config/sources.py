@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,13 @@ logger = logging.getLogger("bentoml")
 
 DISCOVERED_NAMES = ("bentoml_configuration.yaml", "bentoconfiguration.yaml")
 
-#: Keys that BentoML moved in its own lifetime: old → new, `*` stands for the name of a runner.
+#: Keys that BentoML moved in its own lifetime: old → new, `*` stands for one name, such as that of a runner. The first
+#: that fits counts.
 RENAMED = {
+    "api_server.cors.access_control_allow_origin": "api_server.http.cors.access_control_allow_origins",
+    "api_server.cors.*": "api_server.http.cors.*",
     "api_server.host": "api_server.http.host",
+    "api_server.http.cors.access_control_allow_origin": "api_server.http.cors.access_control_allow_origins",
     "api_server.port": "api_server.http.port",
     "api_server.max_request_size": "api_server.http.max_body_size",
     "api_server.timeout": "api_server.traffic.timeout",
@@ -114,9 +118,10 @@ def parse_options(text: str) -> dict[str, Any]:
             value = msgspec.yaml.decode(word[position + 1 :].encode())
         except msgspec.DecodeError as error:
             raise BentoMLConfigException(
-                f"BENTOML_CONFIG_OPTIONS: the value of {word!r} is not YAML: {error}"
+                f"BENTOML_CONFIG_OPTIONS: the value of {word[:position]!r} is not YAML: {error}"
             ) from error
-        _put(tree, path, value, word)
+        # Errors name the key alone: the value may be a secret.
+        _put(tree, path, value, word[:position])
     return tree
 
 
@@ -170,16 +175,26 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-def expanded(tree: Any, environment: Mapping[str, str], *, key: str = "") -> Any:
+def expanded(
+    tree: Any, environment: Mapping[str, str], *, is_text: Callable[[str], bool] = lambda key: False, key: str = ""
+) -> Any:
     """The tree with `${VAR}` and `${VAR:-default}` replaced; what they make a number, a boolean or null is one.
+
+    Args:
+        is_text: whether a key takes text and no number: a password of digits stays the text that it is.
 
     Raises:
         BentoMLConfigException: a variable is not set and has no default; names the key.
     """
     if isinstance(tree, dict):
-        return {name: expanded(value, environment, key=f"{key}.{name}".lstrip(".")) for name, value in tree.items()}
+        return {
+            name: expanded(value, environment, is_text=is_text, key=f"{key}.{name}".lstrip("."))
+            for name, value in tree.items()
+        }
     if isinstance(tree, list):
-        return [expanded(value, environment, key=f"{key}[{index}]") for index, value in enumerate(tree)]
+        return [
+            expanded(value, environment, is_text=is_text, key=f"{key}[{index}]") for index, value in enumerate(tree)
+        ]
     if not isinstance(tree, str) or "${" not in tree:
         return tree
 
@@ -194,7 +209,10 @@ def expanded(tree: Any, environment: Mapping[str, str], *, key: str = "") -> Any
         return value
 
     replaced = _VARIABLE.sub(value_of, tree)
-    return replaced if replaced == tree else _scalar(replaced)
+    if replaced == tree:
+        return tree
+    value = _scalar(replaced)
+    return replaced if value is not None and is_text(key) else value
 
 
 def _scalar(text: str) -> Any:

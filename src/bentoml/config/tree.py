@@ -7,14 +7,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-__all__ = ["AccessLog", "ApiServer", "Batching", "Config", "Models", "Monitoring", "RunnerConfig", "Tracing"]
+from bentoml.config.http import Auth, Http, Tls
+from bentoml.config.observe import Monitoring, Tracing
+from bentoml.config.section import PositiveInt, PositiveSeconds, Section
 
-PositiveInt = Annotated[int, Meta(gt=0)]
-PositiveSeconds = Annotated[float, Meta(gt=0)]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of every section: frozen, and a misspelt key is an error."""
+__all__ = ["AccessLog", "ApiServer", "Batching", "Config", "Models", "RunnerConfig"]
 
 
 class AccessLogFormat(Section, frozen=True):
@@ -28,6 +25,9 @@ class AccessLog(Section, frozen=True):
     """What a line of the access log shows."""
 
     enabled: Annotated[bool, Meta(description="Write one line for each request.")] = True
+    style: Annotated[
+        Literal["text", "json"], Meta(description="The line of BentoML, or one JSON object on each line.")
+    ] = "text"
     request_content_length: Annotated[bool, Meta(description="Show the length of the request body.")] = True
     request_content_type: Annotated[bool, Meta(description="Show the content type of the request.")] = True
     response_content_length: Annotated[bool, Meta(description="Show the length of the response body.")] = True
@@ -93,26 +93,6 @@ class ApiTraffic(Section, frozen=True):
     max_connections: Annotated[PositiveInt, Meta(description="Open connections in one API worker.")] = 10_000
 
 
-class HttpResponse(Section, frozen=True):
-    """What answers carry beside their content."""
-
-    trace_id: Annotated[bool, Meta(description="Send the trace id as X-BentoML-Trace-ID.")] = False
-    server_timing: Annotated[
-        bool, Meta(description="Send Server-Timing: wait, batch size and compute time of each model call.")
-    ] = False
-
-
-class Http(Section, frozen=True):
-    """Where the server listens, and what it takes."""
-
-    host: Annotated[str, Meta(description="Address to listen on: an IPv4 or IPv6 literal.")] = "0.0.0.0"
-    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")] = 3000
-    max_body_size: Annotated[
-        PositiveInt, Meta(description="Largest request body in bytes; a larger one is answered with 413.")
-    ] = 100 * 1024 * 1024
-    response: HttpResponse = msgspec.field(default_factory=HttpResponse)
-
-
 class RunnerProbe(Section, frozen=True):
     """How the server finds out whether its runners are ready."""
 
@@ -137,6 +117,8 @@ class ApiServer(Section, frozen=True):
     metrics: ServerMetrics = msgspec.field(default_factory=ServerMetrics)
     logging: Logging = msgspec.field(default_factory=Logging)
     http: Http = msgspec.field(default_factory=Http)
+    auth: Auth = msgspec.field(default_factory=Auth)
+    ssl: Tls = msgspec.field(default_factory=Tls)
     runner_probe: RunnerProbe = msgspec.field(default_factory=RunnerProbe)
 
 
@@ -203,78 +185,6 @@ class Models(Section, frozen=True):
         Literal["warn", "error", "ignore"],
         Meta(description="What to do when a model was trained with another version of Python or of its framework."),
     ] = "warn"
-
-
-class OtlpHttp(Section, frozen=True):
-    """OTLP over HTTP."""
-
-    headers: Annotated[
-        dict[str, str] | None, Meta(description="Header fields of each export, for instance a key of the collector.")
-    ] = None
-    certificate_file: Annotated[
-        str | None, Meta(description="File with the certificates that the collector's is checked with.")
-    ] = None
-
-
-class OtlpGrpc(Section, frozen=True):
-    """OTLP over gRPC."""
-
-    headers: Annotated[dict[str, str] | None, Meta(description="Metadata of each export.")] = None
-    insecure: Annotated[
-        bool | None, Meta(description="Without TLS; unset: as the scheme of the endpoint says, http or https.")
-    ] = None
-
-
-class Otlp(Section, frozen=True):
-    """How spans are sent to an OpenTelemetry collector."""
-
-    protocol: Annotated[Literal["http", "grpc"] | None, Meta(description="What it speaks; unset: http.")] = None
-    endpoint: Annotated[
-        str | None,
-        Meta(description="Its address; unset: port 4318 (http) or 4317 (grpc) of this machine. http adds /v1/traces."),
-    ] = None
-    compression: Annotated[
-        Literal["none", "gzip", "deflate"] | None, Meta(description="How exports are compressed; unset: not at all.")
-    ] = None
-    http: OtlpHttp = msgspec.field(default_factory=OtlpHttp)
-    grpc: OtlpGrpc = msgspec.field(default_factory=OtlpGrpc)
-
-
-class Tracing(Section, frozen=True):
-    """Which requests are traced, and where their spans go."""
-
-    exporter_type: Annotated[
-        Literal["otlp"] | None, Meta(description="How spans are exported; unset: requests are not traced.")
-    ] = None
-    sample_rate: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="Share of the requests that are traced; where a caller sends `traceparent`, it decides."),
-    ] = None
-    excluded_urls: Annotated[
-        str | list[str] | None,
-        Meta(description="Regular expressions, in a list or joined by commas; routes in which one is found: no spans."),
-    ] = None
-    timeout: Annotated[PositiveSeconds | None, Meta(description="Seconds that one export may take.")] = None
-    max_tag_value_length: Annotated[
-        PositiveInt | None, Meta(description="Characters of an attribute's text that are kept; unset: all.")
-    ] = None
-    otlp: Otlp = msgspec.field(default_factory=Otlp)
-
-
-class Monitoring(Section, frozen=True):
-    """What becomes of the rows of `bentoml.monitor`."""
-
-    enabled: Annotated[bool, Meta(description="Write them; false: `bentoml.monitor` does nothing.")] = True
-    type: Annotated[
-        str, Meta(description="Where to: `default` (files), `otlp`, or the import string of a class of your own.")
-    ] = "default"
-    options: Annotated[
-        dict[str, Any],
-        Meta(
-            description="For `default` log_path and log_config_file; for `otlp` endpoint, headers and timeout; else "
-            "what the class takes."
-        ),
-    ] = msgspec.field(default_factory=dict)
 
 
 class Config(Section, frozen=True):

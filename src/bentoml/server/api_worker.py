@@ -23,6 +23,7 @@ from bentoml.server.control import Go, Start
 from bentoml.server.limits import Limits
 from bentoml.server.listener import Listener
 from bentoml.server.runner_metrics import RunnerMetrics
+from bentoml.server.tls import server_context
 from bentoml.server.tracing import Tracing
 from bentoml.server.worker import Worker, component, run_worker
 from bentoml.service.service import Service
@@ -33,30 +34,35 @@ __all__ = ["ApiWorker"]
 class ApiWorker(Worker):
     """Answers requests on the inherited listening socket."""
 
+    _app: App
+    _listener: Listener
+    _tracing: Tracing | None = None
+
     def __init__(self, service: Service, loaded: LoadedConfig, start: Start) -> None:
         super().__init__(service, loaded, start)
-        access = loaded.config.api_server.logging.access
         self._placements: list[Placement] = []
-        tracing = loaded.config.tracing
-        self._tracing = Tracing(tracing, service, component(service, start)) if tracing.exporter_type else None
+
+    async def begin(self, go: Go) -> Callable[[], None]:
+        server, tracing = self.loaded.config.api_server, self.loaded.config.tracing
+        access = server.logging.access
+        if tracing.exporter_type is not None:
+            self._tracing = Tracing(tracing, self.service, component(self.service, self.start))
+            self._tracing.start()
         self._app = App(
-            service,
-            loaded.config,
+            self.service,
+            self.loaded.config,
             is_ready=self._why_not_ready,
-            access_log=AccessLogWriter(access, component(service, start)) if access.enabled else None,
+            access_log=AccessLogWriter(access, component(self.service, self.start)) if access.enabled else None,
             tracing=self._tracing,
         )
         self._listener = Listener(
-            socket.socket(fileno=start.listen_fd),
+            socket.socket(fileno=self.start.listen_fd),
             self._app.handle,
-            limits=_limits(loaded),
+            limits=_limits(self.loaded),
             on_rejected=self._app.rejected,
             on_late=self._app.late,
+            ssl=server_context(server.ssl),
         )
-
-    async def begin(self, go: Go) -> Callable[[], None]:
-        if self._tracing is not None:
-            self._tracing.start()
         for runner in self.service.runners:
             paths = go.sockets.get(runner.name)
             placement = self._worker_process(runner, paths) if paths else self._in_process(runner)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,18 +10,20 @@ from random import getrandbits
 from typing import Any
 
 from bentoml import _metrics
-from bentoml._context import ModelTiming, current_request_id, model_timings
-from bentoml._http import Request, Response
+from bentoml._context import ModelTiming, current_request_id, model_timings, trace_of
+from bentoml._http import RawHeader, Request, Response
+from bentoml._trace_context import format_traceparent, new_span_id
 from bentoml.config import Config
 from bentoml.server.access_log import AccessLogWriter
 from bentoml.server.concurrency import ConcurrencyLimit
 from bentoml.server.endpoint import EndpointHandler, endpoint_handler
 from bentoml.server.errors import error_response
-from bentoml.server.layers import layers
+from bentoml.server.http1 import refused
+from bentoml.server.layers import cors_policy, layers
 from bentoml.server.pages import Page, pages
 from bentoml.server.request_metrics import RequestMetrics
 from bentoml.server.shared import Handler
-from bentoml.server.tracing import RequestSpan, Tracing
+from bentoml.server.tracing import Tracing
 from bentoml.service.service import Service
 
 __all__ = ["App"]
@@ -58,9 +59,10 @@ class App:
         self._monitors = config.monitoring.enabled
         self._late: set[Request] = set()
         self._tracing = tracing
-        #: Of the requests in flight that are traced, for those that turn out to be late.
-        self._spans: dict[Request, RequestSpan] = {}
-        self._pages: dict[str, Page] = {**pages(service, metrics=server.metrics.enabled), "/readyz": self._readyz}
+        self._pages: dict[str, Page] = {
+            **pages(service, metrics=server.metrics.enabled, guarded=server.auth.is_on),
+            "/readyz": self._readyz,
+        }
         if self.metrics is not None:
             self._pages["/metrics"] = _metrics_page
         self._endpoints = {
@@ -70,7 +72,8 @@ class App:
         self._paged = self._observed_page()
         #: What the listener calls: the route inside of the layers that are on.
         self.handle: Handler = self._route
-        for layer in layers(service, config):
+        self._cors = cors_policy(config)
+        for layer in layers(service, config, cors=self._cors, refused=self._refused):
             self.handle = layer(self.handle)
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
@@ -86,32 +89,43 @@ class App:
             return _metrics_page(request)
         return self._paged(request)
 
-    def rejected(self, status: int) -> None:
-        """Count a request that was refused before it could be routed."""
+    def rejected(self, status: int, message: str, fields: list[RawHeader]) -> Response:
+        """The answer to a request that is refused before it can be routed."""
         if self.metrics is not None:
             self.metrics.observed("(refused)", status, 0.0)
+        response = refused(status, message)
+        if self._cors is not None:
+            self._cors.permit(next((value for name, value in fields if name == b"origin"), b""), response)
+        return response
 
     def late(self, request: Request) -> Response:
         """The answer to a request that takes longer than `api_server.traffic.timeout`; its endpoint is cancelled."""
         assert self._timeout_s is not None
         self._late.add(request)
-        span = self._spans.get(request)
-        request_id = span.span_id if span is not None else getrandbits(64)
-        trace_id = span.trace_id if span is not None else _trace_id(request)
         response = Response(f"Not able to process the request in {self._timeout_s:g} seconds".encode(), status=504)
+        self._note(request, response, request.request_id or new_span_id(), self._timeout_s)
+        if self._cors is not None:
+            self._cors.permit(request.header(b"origin"), response)
+        return response
+
+    def _refused(self, request: Request, response: Response, request_id: int) -> Response:
+        """Note an answer that a layer gives in place of the app."""
+        self._note(request, response, request_id, 0.0)
+        return response
+
+    def _note(self, request: Request, response: Response, request_id: int, elapsed_s: float) -> None:
+        """What every answer to an API gets, for those that are not made by its endpoint."""
         response.raw_headers.append((b"x-bentoml-request-id", b"%d" % request_id))
         if self.metrics is not None:
-            self.metrics.observed(request.path, response.status, self._timeout_s)
+            known = request.path in self._endpoints or request.path in self._pages
+            self.metrics.observed(request.path if known else "(unknown)", response.status, elapsed_s)
         if self._access_log is not None:
-            self._access_log.log(
-                request, response, self._timeout_s, trace_id, request_id, span is not None and span.sampled
-            )
-        return response
+            self._access_log.log(request, response, elapsed_s, request_id)
 
     def close(self) -> None:
         """Write what the access log still holds; let the threads end."""
         if self._access_log is not None:
-            self._access_log.flush()
+            self._access_log.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     # -- endpoints ----------------------------------------------------------------------------------------------------
@@ -121,20 +135,18 @@ class App:
         metrics, access_log, late, shown = self.metrics, self._access_log, self._late, self._shown
         in_progress = metrics.in_progress(route) if metrics is not None else None
         tracing = self._tracing if self._tracing is not None and self._tracing.covers(route) else None
-        spans, noted = self._spans, current_request_id.set if self._monitors else None
+        noted = current_request_id.set if self._monitors else None
         if self._limit is not None:
             handle = self._limit.around(handle)
 
         async def answer(request: Request) -> Response:
             started_s = time.perf_counter()
             span = tracing.begin(request, route) if tracing is not None else None
-            request_id = getrandbits(64) if span is None else span.span_id
-            timings: list[ModelTiming] = []
-            # Of this request alone, as its task has a context of its own.
+            request_id = request.request_id = request.request_id or getrandbits(64) or 1
+            timings: list[ModelTiming] = [] if span is None else span.timings
+            # Variables of this request alone, as its task has a context of its own.
             if noted is not None:
                 noted(request_id)
-            if span is not None:
-                spans[request], timings = span, span.timings
             if shown.server_timing or (span is not None and span.sampled):
                 model_timings.set(timings)
             if in_progress is not None:
@@ -156,22 +168,18 @@ class App:
                 late.discard(request)
                 if metrics is not None and not answered:
                     metrics.observed(route, status, elapsed_s)
-                if span is not None:
-                    del spans[request]
-                    if answered or status == _CLIENT_CLOSED:
-                        span.ended(504 if answered else status)
+                if span is not None and (answered or status == _CLIENT_CLOSED):
+                    span.ended(504 if answered else status)
             headers = response.raw_headers
             headers.append((b"x-bentoml-request-id", b"%d" % request_id))
             if timings and shown.server_timing:
                 headers.append((b"server-timing", _server_timing(timings)))
-            if access_log is not None or shown.trace_id:
-                trace_id = _trace_id(request) if span is None else span.trace_id
-                if shown.trace_id:
-                    headers.append((b"x-bentoml-trace-id", b"%032x" % trace_id))
-                if access_log is not None and not answered:
-                    access_log.log(
-                        request, response, elapsed_s, trace_id, request_id, span is not None and span.sampled
-                    )
+            if shown.trace_id:
+                trace_id, sampled = trace_of(request)
+                headers.append((b"x-bentoml-trace-id", b"%032x" % trace_id))
+                headers.append((b"traceresponse", format_traceparent(trace_id, request_id, sampled).encode()))
+            if access_log is not None and not answered:
+                access_log.log(request, response, elapsed_s, request_id)
             if span is not None:
                 span.answered(response)
             return response
@@ -190,14 +198,16 @@ class App:
             if page is not None and request.method in ("GET", "HEAD"):
                 response = page(request)
             elif known:
-                response = _method_not_allowed(b"POST" if page is None else b"GET, HEAD")
+                allow = b"POST, OPTIONS" if page is None else b"GET, HEAD, OPTIONS"
+                options = request.method == "OPTIONS"
+                response = _options(allow) if options else _method_not_allowed(allow)
             else:
                 response = self._not_found(request.path)
             elapsed_s = time.perf_counter() - started_s
             if metrics is not None:
                 metrics.observed(request.path if known else "(unknown)", response.status, elapsed_s)
             if access_log is not None:
-                access_log.log(request, response, elapsed_s, _trace_id(request), getrandbits(64))
+                access_log.log(request, response, elapsed_s, getrandbits(64))
             return response
 
         return answer
@@ -221,15 +231,6 @@ _COMPARED_CHARS = 100
 _CLIENT_CLOSED = 499
 
 
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-def _trace_id(request: Request) -> int:
-    """The trace id of a W3C `traceparent` header, else a new one."""
-    parent = _TRACEPARENT.match(request.header(b"traceparent"))
-    return (int(parent[1], 16) if parent else 0) or getrandbits(128)
-
-
 def _server_timing(timings: Iterable[ModelTiming]) -> bytes:
     """Milliseconds of wait and of compute, and the rows of the batch, for each model call of a request."""
     return ", ".join(
@@ -240,6 +241,10 @@ def _server_timing(timings: Iterable[ModelTiming]) -> bytes:
 
 def _metrics_page(request: Request) -> Response:
     return Response(_metrics.DEFAULT.generate_latest(), content_type=_metrics.CONTENT_TYPE.encode())
+
+
+def _options(allow: bytes) -> Response:
+    return Response(status=204, content_type=b"", raw_headers=[(b"allow", allow)])
 
 
 def _method_not_allowed(allow: bytes) -> Response:

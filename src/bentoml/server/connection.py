@@ -206,9 +206,8 @@ class Connection(asyncio.Protocol):
             self._refusal = refusal
 
     def _send_refusal(self, refusal: Refusal) -> None:
-        self._shared.on_rejected(refusal.status)
         self._keep_alive, self._http11 = False, True
-        self._send(http1.refused(refusal.status, refusal.message))
+        self._send(self._shared.on_rejected(refusal.status, refusal.message, self._reader.fields))
 
     def _begin(self, received: Received) -> None:
         self._request, self._keep_alive, self._http11 = received
@@ -250,7 +249,7 @@ class Connection(asyncio.Protocol):
 
     def _failed(self) -> Response:
         logger.exception("the handler of %s %s failed", self._request.method, self._request.path)
-        return http1.json_string("", status=500)
+        return http1.failed(self._request.request_id)
 
     def _send(self, response: Response) -> None:
         if self._ended:

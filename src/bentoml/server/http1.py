@@ -11,7 +11,7 @@ import msgspec
 
 from bentoml._http import RawHeader, Response
 
-__all__ = ["CONTINUE", "answer_head", "has_body", "json_string", "refused", "split_target", "stamp"]
+__all__ = ["CONTINUE", "answer_head", "failed", "has_body", "json_string", "refused", "split_target", "stamp"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -45,6 +45,13 @@ def json_string(message: str, *, status: int, raw_headers: list[RawHeader] | Non
 def refused(status: int, message: str) -> Response:
     """The answer to bytes that will not be served; a client that is told 503 may come again."""
     return json_string(message, status=status, raw_headers=[(b"retry-after", b"1")] if status == 503 else None)
+
+
+def failed(request_id: int) -> Response:
+    """The answer in place of one that cannot be sent; 0 for a request that has got no id yet."""
+    return json_string(
+        "", status=500, raw_headers=[(b"x-bentoml-request-id", b"%d" % request_id)] if request_id else None
+    )
 
 
 def answer_head(response: Response, *, fields: bytes) -> bytes:

@@ -16,7 +16,7 @@ from bentoml._http import Request, Response
 from bentoml.server import http1, sockets
 from bentoml.server.connection import Connection
 from bentoml.server.limits import Limits
-from bentoml.server.shared import Handler, Shared
+from bentoml.server.shared import Handler, Rejected, Shared
 
 __all__ = ["Listener"]
 
@@ -39,7 +39,7 @@ class Listener:
         sock: bound and listening, TCP or unix; owned by the listener from now on.
         handler: answers a request; see `Handler`.
         limits: what one client may ask for.
-        on_rejected: called with the status of each answer that is given without asking the handler.
+        on_rejected: makes the answers that are given without asking the handler; see `Rejected`.
         on_late: makes the answer to a request whose handler has not answered in `limits.answer_timeout_s`.
         ssl: makes it HTTPS.
     """
@@ -50,7 +50,7 @@ class Listener:
         handler: Handler,
         *,
         limits: Limits | None = None,
-        on_rejected: Callable[[int], object] = lambda status: None,
+        on_rejected: Rejected = lambda status, message, fields: http1.refused(status, message),
         on_late: Callable[[Request], Response] = lambda request: http1.refused(504, "the answer took too long"),
         ssl: tls.SSLContext | None = None,
     ) -> None:

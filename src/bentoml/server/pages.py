@@ -47,6 +47,8 @@ _INDEX = """<!DOCTYPE html>
     SwaggerUIBundle({{
       url: "./docs.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true,
       defaultModelsExpandDepth: 0, validatorUrl: null, displayRequestDuration: true,
+      // A key that was typed in outlives a reload of the page.
+      persistAuthorization: true,
       // The operations that a visitor came for stand open above the probes.
       docExpansion: "list",
     }});
@@ -56,9 +58,9 @@ _INDEX = """<!DOCTYPE html>
 """
 
 
-def pages(service: Service, *, metrics: bool) -> dict[str, Page]:
+def pages(service: Service, *, metrics: bool, guarded: bool = False) -> dict[str, Page]:
     """Path → page, for everything that does not depend on the state of the server."""
-    document = msgspec.json.encode(service.openapi(metrics=metrics))
+    document = msgspec.json.encode(service.openapi(metrics=metrics, guarded=guarded))
     index = _INDEX.format(title=html.escape(service.name)).encode()
     found: dict[str, Page] = {
         "/": _constant(index, b"text/html; charset=utf-8"),

@@ -67,6 +67,8 @@ class RequestReader:
         self._scheme = scheme
         self._parser: Any = httptools.HttpRequestParser(self)
         self._refusal: Refusal | None = None
+        self._headers: list[RawHeader] = []
+        self._fields: list[RawHeader] = []
         self.requests: deque[Received] = deque()
         self._body: bytes | bytearray = b""
         self.phase = _IDLE
@@ -102,6 +104,11 @@ class RequestReader:
         """How much of the next request's body has arrived."""
         return len(self._body)
 
+    @property
+    def fields(self) -> list[RawHeader]:
+        """The header fields of the request that is arriving, as far as they have come."""
+        return self._fields or self._headers
+
     def close(self) -> None:
         """Let go of the parser, which refers back to this object."""
         self.closed = True
@@ -113,7 +120,7 @@ class RequestReader:
         self.phase = _HEAD
         self._stray_bytes = 0
         self._target = self._body = b""
-        self._fields: list[RawHeader] = []
+        self._fields = []
 
     def on_url(self, part: bytes) -> None:
         self._target += part

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from bentoml._http import Request, Response
+from bentoml._http import RawHeader, Request, Response
 from bentoml.server.limits import Limits
 
-__all__ = ["Handler", "Shared"]
+__all__ = ["Handler", "Rejected", "Shared"]
 
 #: Answers a request whose body has been read: at once, or with something to await.
 Handler = Callable[[Request], Response | Awaitable[Response]]
+#: Makes the answer to bytes that will not be served, of its status, what was wrong, and the header fields that came.
+Rejected = Callable[[int, str, list[RawHeader]], Response]
 
 
 class Shared:
@@ -37,7 +39,7 @@ class Shared:
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
         scheme: str,
-        on_rejected: Callable[[int], object],
+        on_rejected: Rejected,
         on_late: Callable[[Request], Response],
         on_opened: Callable[[asyncio.Protocol], object],
         on_closed: Callable[[asyncio.Protocol], object],

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import socket
+import stat
 import struct
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from bentoml.exceptions import BentoMLException
 
-__all__ = ["bind", "printed", "refuse_new_connections", "reset_on_close"]
+__all__ = ["UnixSocket", "bind", "bind_unix", "printed", "refuse_new_connections", "reset_on_close"]
 
+#: What fits into the address of a unix socket, with the zero byte behind it, on Linux and on macOS.
+_MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103
 _SO_ATTACH_FILTER = 26  # <asm/socket.h>; the socket module has no name for it
 #: Classic BPF, run on each packet from its TCP header on: drop what carries SYN without ACK, pass the rest.
 _DROP_SYN = (
@@ -59,6 +65,79 @@ def bind(host: str, port: int, *, backlog: int = 2048) -> socket.socket:
         sock.close()
         raise _bind_error(error, host, port) from error
     return sock
+
+
+class UnixSocket(NamedTuple):
+    """A listening unix socket and the file by which clients reach it."""
+
+    sock: socket.socket
+    path: Path
+    inode: int
+
+    def remove(self) -> None:
+        """Take the file away, unless another server has put its own there meanwhile."""
+        with contextlib.suppress(OSError):
+            if self.path.lstat().st_ino == self.inode:
+                self.path.unlink()
+
+
+def bind_unix(name: str, *, backlog: int = 2048) -> UnixSocket:
+    """A listening, non-blocking unix socket at a path; one that a killed server has left there is replaced.
+
+    Whoever may write to the file may connect; its mode is what the umask leaves of 0777.
+
+    Raises:
+        BentoMLException: the path is in use, or too long, or something else lies there.
+    """
+    path = Path(name).expanduser().absolute()
+    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        raise BentoMLException(
+            f"the path of the unix socket has more than {_MAX_PATH_BYTES} bytes: {path}", hint="use a shorter --uds"
+        )
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            # Of two servers that find the same left-over at once, the second must not remove what the first has made.
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            _remove_stale(path)
+            sock.bind(str(path))
+            sock.listen(backlog)
+        finally:
+            os.close(folder)
+        sock.setblocking(False)
+        return UnixSocket(sock, path, path.lstat().st_ino)
+    except OSError as error:
+        sock.close()
+        raise BentoMLException(
+            f"cannot listen on the unix socket {path}: {error.strerror}",
+            hint="use --uds with a path in a folder that exists and that this user may write to",
+        ) from error
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of a server that is gone."""
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise BentoMLException(f"{path} is there already, and it is no socket", hint="use another --uds")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:  # its queue is full: somebody listens
+            pass
+    raise BentoMLException(
+        f"the unix socket {path} is already in use", hint="stop the server that listens there, or use another --uds"
+    )
 
 
 def _bind_error(error: OSError, host: str, port: int) -> BentoMLException:

@@ -21,14 +21,15 @@ from typing import NamedTuple
 from bentoml import _metrics
 from bentoml._process import ProcessSpec
 from bentoml._resources import whole_cpus
-from bentoml.config import LoadedConfig, home
+from bentoml.config import ApiServer, LoadedConfig, home
 from bentoml.exceptions import BentoMLException
 from bentoml.server.child import Child
 from bentoml.server.control import Described, Go, Start
 from bentoml.server.crew import Crew
 from bentoml.server.plan import Plan, api_worker_specs, make_plan
 from bentoml.server.reload import changes
-from bentoml.server.sockets import bind
+from bentoml.server.sockets import UnixSocket, bind, bind_unix
+from bentoml.server.tls import server_context
 
 __all__ = ["ServeOptions", "serve"]
 
@@ -61,22 +62,58 @@ def serve(options: ServeOptions) -> int:
     Raises:
         BentoMLException: the port is taken, or the service cannot be started; says why.
     """
-    http = options.loaded.config.api_server.http
-    sock = bind(http.host, http.port, backlog=options.loaded.config.api_server.backlog)
+    server = options.loaded.config.api_server
+    # The workers make their own of it; here it is made to hear now, and once, what is wrong with its files.
+    server_context(server.ssl)
+    door = _open_door(server)
     # Made with mode 0700: nobody else may reach the runners' sockets or read the metrics.
     run_dir = tempfile.mkdtemp(prefix="bentoml-")
     try:
-        return asyncio.run(_Supervisor(options, sock, Path(run_dir)).run())
+        return asyncio.run(_Supervisor(options, door, Path(run_dir)).run())
     finally:
-        sock.close()
+        door.close()
         shutil.rmtree(run_dir, ignore_errors=True)
 
 
+class _Door(NamedTuple):
+    """The socket that clients come to, and what they type to get there.
+
+    Attributes:
+        file: of a unix socket.
+        url: as it is bound.
+        local_url: as it is reached from this machine; where it is a unix socket, the name of its file.
+    """
+
+    sock: socket.socket
+    file: UnixSocket | None
+    url: str
+    local_url: str
+
+    def close(self) -> None:
+        """Let nobody new in; who waits is left to those who have the socket as well."""
+        if self.file is not None:
+            self.file.remove()
+        self.sock.close()
+
+
+def _open_door(server: ApiServer) -> _Door:
+    http = server.http
+    scheme = "https" if server.ssl.is_on else "http"
+    if http.unix_socket is not None:
+        file = bind_unix(http.unix_socket, backlog=server.backlog)
+        return _Door(file.sock, file, f"{scheme}+unix:{file.path}", f"{scheme}+unix:{file.path}")
+    sock = bind(http.host, http.port, backlog=server.backlog)
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    local = "localhost" if host in ("0.0.0.0", "::") else shown
+    return _Door(sock, None, f"{scheme}://{shown}:{port}", f"{scheme}://{local}:{port}")
+
+
 class _Supervisor:
-    def __init__(self, options: ServeOptions, sock: socket.socket, run_dir: Path) -> None:
+    def __init__(self, options: ServeOptions, door: _Door, run_dir: Path) -> None:
         self.options = options
         self.config = options.loaded.config
-        self.sock = sock
+        self.door = door
         self.metrics_dir = run_dir / "metrics"
         self.metrics_dir.mkdir()
         _metrics.use(self.metrics_dir)
@@ -112,7 +149,7 @@ class _Supervisor:
         reloading = asyncio.create_task(self._reload_on_change()) if self.options.reload else None
         await self.stopping.wait()
         # Not a moment later than the workers: while it is open here, clients that nobody accepts would wait for ever.
-        self.sock.close()
+        self.door.close()
         grace_s = self.config.api_server.shutdown_grace
         # The runners last, as the requests in flight still need them.
         clean = [await self.crew.stop("api_server", grace_s), await self.crew.stop("runner", grace_s)]
@@ -135,7 +172,7 @@ class _Supervisor:
     # -- bringing workers up ------------------------------------------------------------------------------------------
 
     def _listening_socket(self, spec: ProcessSpec) -> socket.socket:
-        return self.runner_sockets[spec.name] if spec.kind == "runner" else self.sock
+        return self.runner_sockets[spec.name] if spec.kind == "runner" else self.door.sock
 
     def _start_message(self, spec: ProcessSpec) -> Start:
         loaded = self.options.loaded
@@ -212,24 +249,20 @@ class _Supervisor:
             logger.info("%s (pid %d) is ready again", child.spec.name, child.pid)
 
     def _announce(self) -> None:
-        host, port = self.sock.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        local = "localhost" if host in ("0.0.0.0", "::") else shown
+        door = self.door
         if self.config.api_server.metrics.enabled:
             logger.info(
-                'Prometheus metrics for HTTP BentoServer from "%s" can be accessed at http://%s:%d/metrics.',
+                'Prometheus metrics for HTTP BentoServer from "%s" can be accessed at %s/metrics.',
                 self.options.identifier,
-                local,
-                port,
+                door.local_url,
             )
         logger.info(
-            'Starting %s HTTP BentoServer from "%s" running on http://%s:%d (Press CTRL+C to quit)',
+            'Starting %s HTTP BentoServer from "%s" running on %s (Press CTRL+C to quit)',
             "development" if self.options.development else "production",
             self.options.identifier,
-            shown,
-            port,
+            door.url,
         )
-        logger.info("ready after %.1f s; open http://%s:%d", time.monotonic() - self.started_s, local, port)
+        logger.info("ready after %.1f s; open %s", time.monotonic() - self.started_s, door.local_url)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

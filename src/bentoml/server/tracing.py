@@ -46,9 +46,7 @@ class Tracing:
         self._config = config
         self._service = service
         self._component = component
-        excluded = config.excluded_urls or []
-        patterns = excluded.split(",") if isinstance(excluded, str) else excluded
-        self._excluded = [re.compile(pattern.strip()) for pattern in patterns if pattern.strip()]
+        self._excluded = [re.compile(pattern) for pattern in config.excluded_patterns]
         self._provider: Any = None
 
     def covers(self, route: str) -> bool:
@@ -98,7 +96,10 @@ class Tracing:
             )
 
     def begin(self, request: Request, route: str) -> RequestSpan:
-        """The span of a request, current from now on in its task: the spans that user code makes are below it."""
+        """The span of a request, whose ids become those of the request.
+
+        It is current from now on in the task of the request: the spans that user code makes are below it.
+        """
         trace = self.trace
         from_above = parse_traceparent(request.header(b"traceparent"))
         above = _EMPTY
@@ -110,6 +111,8 @@ class Tracing:
         span = self.start_span(f"{request.method} {route}", above, trace.SpanKind.SERVER)
         # Never detached: a request has a task, and with it a context, of its own.
         self.attach(trace.set_span_in_context(span))
+        context = span.get_span_context()
+        request.request_id, request.trace = context.span_id, (context.trace_id, context.trace_flags.sampled)
         return RequestSpan(self, span, request, route)
 
     async def close(self) -> None:
@@ -138,35 +141,31 @@ class RequestSpan:
     """The span of one request, and what becomes of it.
 
     Attributes:
-        trace_id, span_id: as numbers.
         sampled: whether it will be exported; if not, nobody need collect what it would show.
         timings: where its model calls note their timings.
     """
 
-    __slots__ = ("_began_ns", "_began_s", "_span", "_tracing", "recorded", "sampled", "span_id", "timings", "trace_id")
+    __slots__ = ("_began_ns", "_began_s", "_recorded", "_span", "_tracing", "sampled", "timings")
 
     def __init__(self, tracing: Tracing, span: Any, request: Request, route: str) -> None:
         self._tracing, self._span = tracing, span
         self._began_ns, self._began_s = time.time_ns(), time.perf_counter()
-        context = span.get_span_context()
-        self.trace_id: int = context.trace_id
-        self.span_id: int = context.span_id
-        self.sampled: bool = context.trace_flags.sampled
-        #: Until it has ended, and only if it is sampled at all.
-        self.recorded: bool = span.is_recording()
+        self.sampled: bool = span.is_recording()
+        #: Until it has ended.
+        self._recorded = self.sampled
         self.timings: list[ModelTiming] = []
-        if self.recorded:
+        if self._recorded:
             span.set_attributes(_asked(request, route))
 
     def failed(self, error: BaseException) -> None:
         """Show an error on our side with its traceback, which the client is not told; others have their status."""
         refusal = isinstance(error, ServiceUnavailable)
-        if self.recorded and not refusal and not (isinstance(error, BentoMLException) and error.error_code < 500):
+        if self._recorded and not refusal and not (isinstance(error, BentoMLException) and error.error_code < 500):
             self._span.record_exception(error)
 
     def answered(self, response: Response) -> None:
         """The answer is complete, or, where it is a stream, will be once that ends."""
-        if not self.recorded:
+        if not self._recorded:
             return
         if isinstance(response.body, bytes):
             self.ended(response.status)
@@ -175,9 +174,9 @@ class RequestSpan:
 
     def ended(self, status: int, error_type: str = "") -> None:
         """Record the status and the model calls, and let the span go."""
-        if not self.recorded:
+        if not self._recorded:
             return
-        self.recorded = False
+        self._recorded = False
         span = self._span
         span.set_attribute("http.response.status_code", status)
         if status >= 500 or error_type:

@@ -8,14 +8,16 @@ from typing import Any
 
 from bentoml.service.api import InferenceAPI
 
-__all__ = ["openapi_document"]
+__all__ = ["PROBES", "openapi_document"]
 
 _SCHEMAS = "#/components/schemas/"
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _SERVICE_TAG = "Service APIs"
 _INFRASTRUCTURE_TAG = "Infrastructure"
 
-#: path → (description, content type of the answer).
+#: What tells whether the server lives and is ready; whoever looks after it needs no key.
+PROBES = frozenset({"/livez", "/healthz", "/readyz"})
+#: path → description.
 _INFRASTRUCTURE = {
     "/healthz": "Health: answers as long as the process lives. The same as /livez.",
     "/livez": "Liveness: answers as long as the process lives; a failure means that it should be restarted.",
@@ -32,15 +34,29 @@ _ERRORS = {
     HTTPStatus.SERVICE_UNAVAILABLE: "Refused now; try again after the seconds in `Retry-After`.",
 }
 
+#: What guarded servers take, in either of two ways.
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, as `Authorization: Bearer <key>`."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key, as `X-API-Key`."},
+}
+_UNAUTHORIZED = "Unauthorized: No API key was sent, or none that this server knows."
+
 
 def openapi_document(
-    name: str, *, version: str | None, description: str, apis: Iterable[InferenceAPI], metrics: bool
+    name: str,
+    *,
+    version: str | None,
+    description: str,
+    apis: Iterable[InferenceAPI],
+    metrics: bool,
+    guarded: bool = False,
 ) -> dict[str, Any]:
     """Paths, schemas and examples of a service, as a JSON-compatible mapping.
 
     Args:
         version: of the bento; None when the service was not loaded from one.
         metrics: whether the server offers /metrics.
+        guarded: whether everything but the probes asks for an API key.
     """
     schemas: dict[str, Any] = {"Error": {"title": "Error", "type": "string", "description": "What went wrong."}}
     paths: dict[str, Any] = {}
@@ -52,7 +68,7 @@ def openapi_document(
         if path == "/metrics" and not metrics:
             continue
         paths[path] = {"get": _probe(path, text)}
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": name,
@@ -67,6 +83,22 @@ def openapi_document(
         "paths": paths,
         "components": {"schemas": schemas},
     }
+    if guarded:
+        _guard(document)
+    return document
+
+
+def _guard(document: dict[str, Any]) -> None:
+    """Say of every operation but the probes that it asks for a key."""
+    document["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    document["security"] = [{name: []} for name in _SECURITY_SCHEMES]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if path in PROBES:
+                operation["security"] = []
+            else:
+                content = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}Error"}}}
+                operation["responses"]["401"] = {"description": _UNAUTHORIZED, "content": content}
 
 
 def _joined(schemas: dict[str, Any], components: Mapping[str, Any], content: Any) -> Any:

@@ -124,11 +124,16 @@ class Service:
         """The OpenAPI document of its routes."""
         return self.openapi()
 
-    def openapi(self, *, metrics: bool = True) -> dict[str, Any]:
-        """The OpenAPI document, with or without the route of the metrics."""
+    def openapi(self, *, metrics: bool = True, guarded: bool = False) -> dict[str, Any]:
+        """The OpenAPI document, with or without the route of the metrics and the need for an API key."""
         version = self.tag.version if self.tag is not None else None
         return openapi_document(
-            self.name, version=version, description=self.doc, apis=self.apis.values(), metrics=metrics
+            self.name,
+            version=version,
+            description=self.doc,
+            apis=self.apis.values(),
+            metrics=metrics,
+            guarded=guarded,
         )
 
     def __str__(self) -> str:

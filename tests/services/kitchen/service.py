@@ -109,6 +109,12 @@ async def seen(value: Any, ctx: bentoml.Context) -> Any:
 
 
 @svc.api(input=JSON(), output=JSON())
+async def ids(value: Any, ctx: bentoml.Context) -> Any:
+    request = ctx.request
+    return {"request": request.request_id, "trace": request.trace_id, "traceparent": request.traceparent}
+
+
+@svc.api(input=JSON(), output=JSON())
 def seen_in_thread(value, ctx):
     ctx.response.headers["x-echo"] = ctx.request.headers.get("x-echo", "")
     time.sleep(0.002)
