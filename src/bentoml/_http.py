@@ -87,11 +87,14 @@ class Request:
         client: `"host:port"` of the peer, `"_"` where the transport has none.
 
     Attributes:
+        is_late: it has been answered with a 504 in place of its handler.
         request_id: given when its handling begins; 0 before.
         trace: what `_context.trace_of` has found out, which is the one to ask.
     """
 
-    __slots__ = ("body", "client", "method", "path", "query_string", "raw_headers", "request_id", "scheme", "trace")
+    __slots__ = (
+        "body", "client", "is_late", "method", "path", "query_string", "raw_headers", "request_id", "scheme", "trace",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class Request:
         self.body = body
         self.client = client
         self.scheme = scheme
+        self.is_late = False
         self.request_id = 0
         self.trace: tuple[int, bool] | None = None
 

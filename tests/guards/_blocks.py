@@ -35,7 +35,7 @@ FLAGS = {"fails", "illustrative", "output"}
 _FENCE = re.compile(r"^```(.*)$")
 _FILE_NAME = re.compile(r"# ([\w./-]+\.(?:py|yaml))\n")
 _SERVES = re.compile(r"(\w+=\S* )*bentoml serve\b")
-_READY = re.compile(r"ready after .* open http://localhost:(\d+)")
+_READY = re.compile(r"ready after .* open https?://localhost:(\d+)")
 
 
 class Block(NamedTuple):

@@ -57,7 +57,6 @@ class App:
         self._access_log = access_log
         self._is_ready = is_ready
         self._monitors = config.monitoring.enabled
-        self._late: set[Request] = set()
         self._tracing = tracing
         self._pages: dict[str, Page] = {
             **pages(service, metrics=server.metrics.enabled, guarded=server.auth.is_on),
@@ -101,7 +100,7 @@ class App:
     def late(self, request: Request) -> Response:
         """The answer to a request that takes longer than `api_server.traffic.timeout`; its endpoint is cancelled."""
         assert self._timeout_s is not None
-        self._late.add(request)
+        request.is_late = True
         response = Response(f"Not able to process the request in {self._timeout_s:g} seconds".encode(), status=504)
         self._note(request, response, request.request_id or new_span_id(), self._timeout_s)
         if self._cors is not None:
@@ -132,7 +131,7 @@ class App:
 
     def _observed(self, route: str, handle: EndpointHandler) -> EndpointHandler:
         """The endpoint with request id, error translation, and whatever of limits, metrics and access log is on."""
-        metrics, access_log, late, shown = self.metrics, self._access_log, self._late, self._shown
+        metrics, access_log, shown = self.metrics, self._access_log, self._shown
         in_progress = metrics.in_progress(route) if metrics is not None else None
         tracing = self._tracing if self._tracing is not None and self._tracing.covers(route) else None
         noted = current_request_id.set if self._monitors else None
@@ -164,8 +163,7 @@ class App:
                 elapsed_s = time.perf_counter() - started_s
                 if in_progress is not None:
                     in_progress.dec()
-                answered = bool(late) and request in late
-                late.discard(request)
+                answered = request.is_late
                 if metrics is not None and not answered:
                     metrics.observed(route, status, elapsed_s)
                 if span is not None and (answered or status == _CLIENT_CLOSED):

@@ -47,8 +47,6 @@ _INDEX = """<!DOCTYPE html>
     SwaggerUIBundle({{
       url: "./docs.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true,
       defaultModelsExpandDepth: 0, validatorUrl: null, displayRequestDuration: true,
-      // A key that was typed in outlives a reload of the page.
-      persistAuthorization: true,
       // The operations that a visitor came for stand open above the probes.
       docExpansion: "list",
     }});

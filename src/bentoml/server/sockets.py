@@ -72,12 +72,12 @@ class UnixSocket(NamedTuple):
 
     sock: socket.socket
     path: Path
-    inode: int
+    identity: tuple[int, int]
 
     def remove(self) -> None:
         """Take the file away, unless another server has put its own there meanwhile."""
         with contextlib.suppress(OSError):
-            if self.path.lstat().st_ino == self.inode:
+            if _identity(self.path) == self.identity:
                 self.path.unlink()
 
 
@@ -106,7 +106,7 @@ def bind_unix(name: str, *, backlog: int = 2048) -> UnixSocket:
         finally:
             os.close(folder)
         sock.setblocking(False)
-        return UnixSocket(sock, path, path.lstat().st_ino)
+        return UnixSocket(sock, path, _identity(path))
     except OSError as error:
         sock.close()
         raise BentoMLException(
@@ -116,6 +116,12 @@ def bind_unix(name: str, *, backlog: int = 2048) -> UnixSocket:
     except BaseException:
         sock.close()
         raise
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Tells a file from another that takes its place; the number alone does not, as file systems use it again."""
+    found = path.lstat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _remove_stale(path: Path) -> None:
