@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import re
@@ -9,15 +10,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+import bentoml
+from bentoml._http import Request, Response
 from bentoml.config import LoadedConfig
 from bentoml.config import Tracing as TracingConfig
+from bentoml.config.observe import Otlp, OtlpGrpc
 from bentoml.exceptions import BentoMLConfigException, MissingDependencyException
 from bentoml.server import tracing
+from bentoml.server.span_export import span_exporter
 from bentoml.service.service import Service
 from tests import _otlp
 from tests._otlp import SERVER, Collector, Span
@@ -241,6 +247,51 @@ def test_a_missing_library_is_an_error_that_says_what_to_install(monkeypatch: py
         "tracing.exporter_type: otlp needs the library 'opentelemetry', which is not installed "
         "(hint: pip install makunouchi[tracing])"
     )
+
+
+def test_the_library_for_grpc_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
+    with pytest.raises(MissingDependencyException, match="pip install opentelemetry-exporter-otlp-proto-grpc"):
+        span_exporter(TracingConfig(exporter_type="otlp", otlp=Otlp(protocol="grpc")))
+
+
+def test_spans_are_sent_over_grpc_where_its_library_is_there() -> None:
+    grpc = pytest.importorskip("grpc")
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc")
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+    arrived: list[tuple[dict[str, str], Any]] = []
+
+    class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
+        def Export(self, request: Any, context: Any) -> Any:
+            arrived.append((dict(context.invocation_metadata()), request))
+            return trace_service_pb2.ExportTraceServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Receiver(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        settings = Otlp(
+            protocol="grpc",
+            endpoint=f"http://127.0.0.1:{port}",
+            compression="gzip",
+            grpc=OtlpGrpc(headers={"x-key": "secret"}),
+        )
+        config = TracingConfig(exporter_type="otlp", sample_rate=1.0, timeout=5.0, otlp=settings)
+        made = tracing.Tracing(config, bentoml.Service("over_grpc"), "api_server:over_grpc:1")
+        made.start()
+        asyncio.run(_one_span(made))
+    finally:
+        server.stop(None)
+    [(metadata, request)] = arrived
+    [span] = request.resource_spans[0].scope_spans[0].spans
+    assert (metadata["x-key"], span.name) == ("secret", "POST /here")
+
+
+async def _one_span(made: tracing.Tracing) -> None:
+    made.begin(Request(path="/here"), "/here").answered(Response(b""))
+    await made.close()
 
 
 def test_a_server_without_the_library_does_not_start(tmp_path: Path) -> None:

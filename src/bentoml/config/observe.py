@@ -107,18 +107,18 @@ class Monitoring(Section, frozen=True):
         str, Meta(description="Where to: `default` (files), `otlp`, or the import string of a class of your own.")
     ] = "default"
     options: Annotated[
-        dict[str, Any],
+        dict[str, Any] | None,
         Meta(
             description="For `default` log_path and log_config_file; for `otlp` endpoint, headers and timeout; else "
             "what the class takes."
         ),
-    ] = msgspec.field(default_factory=dict)
+    ] = None
 
     def __post_init__(self) -> None:
         known = MONITOR_OPTIONS.get(self.type)
         if known is None:
             return
-        for name in self.options:
+        for name in self.options or ():
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
                 instead = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

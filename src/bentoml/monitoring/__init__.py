@@ -56,7 +56,7 @@ def monitor(
         with _making:
             feed = _feeds.get(name)
             if feed is None:
-                options = settings.options if monitor_options is None else monitor_options
+                options = monitor_options if monitor_options is not None else settings.options or {}
                 feed = _feeds[name] = _feed(name, monitor_class or settings.type, options)
     return Recording(feed)
 
