@@ -182,8 +182,8 @@ def test_sections_of_runners_that_do_not_exist_are_found() -> None:
         "api_server.runner_probe.period",
         "runners.logging.access.enabled",
         "runners.iris.logging.access.enabled",
-        "monitoring.enabled",
-        "tracing.sample_rate",
+        "tracing.jaeger.protocol",
+        "tracing.zipkin.endpoint",
         "yatai.a",
     ],
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import bentoml.lightgbm as lightgbm
     import bentoml.metrics as metrics
     import bentoml.models as models
+    import bentoml.monitoring as monitoring
     import bentoml.picklable_model as picklable_model
     import bentoml.sklearn as sklearn
     import bentoml.testing as testing
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import bentoml.xgboost as xgboost
     from bentoml._context import Context, Cookie
     from bentoml.http_server import HTTPServer
+    from bentoml.monitoring import monitor
     from bentoml.runner.runnable import Runnable
     from bentoml.runner.runner import Runner
     from bentoml.service.loader import load
@@ -52,6 +54,8 @@ __all__ = [
     "load",
     "metrics",
     "models",
+    "monitor",
+    "monitoring",
     "picklable_model",
     "sklearn",
     "testing",
@@ -70,6 +74,7 @@ _HOME_OF = {
     "Service": "service.service",
     "Tag": "tag",
     "load": "service.loader",
+    "monitor": "monitoring",
 }
 
 

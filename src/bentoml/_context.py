@@ -10,21 +10,69 @@ from typing import Any, NamedTuple
 from bentoml._http import Headers, QueryParams, Request
 from bentoml._trace_context import format_traceparent, new_span_id, new_trace_id, parse_traceparent
 
-__all__ = ["Context", "Cookie", "ModelTiming", "model_timings", "trace_of"]
+__all__ = [
+    "Context",
+    "Cookie",
+    "Identity",
+    "ModelTiming",
+    "current_request_id",
+    "identify",
+    "identity",
+    "model_timings",
+    "trace_of",
+]
 
 
 class ModelTiming(NamedTuple):
-    """How one model call of a request spent its time, in seconds; `rows` is the size of the batch that it was in."""
+    """How one model call of a request spent its time, in seconds; `rows` is the size of the batch that it was in.
+
+    Attributes:
+        sealed_at: when its batch left the queue; as `started_at` on the monotonic clock, which the processes of one
+            machine share.
+        started_at: when the model began with it.
+    """
 
     runner: str
     method: str
     queue_s: float
     compute_s: float
     rows: int
+    sealed_at: float
+    started_at: float
 
 
 #: Where the model calls of the current request note their timings; None (the default): nobody asked.
 model_timings: ContextVar[list[ModelTiming] | None] = ContextVar("model_timings", default=None)
+
+#: The id of the current request, as it is answered in `x-bentoml-request-id`; what it does is done under this id.
+current_request_id: ContextVar[int | None] = ContextVar("current_request_id", default=None)
+
+
+class Identity(NamedTuple):
+    """Who this process is to those who read what it wrote.
+
+    Attributes:
+        worker: its index among the API workers, from 1; in a runner worker behind the runner's name; `0` elsewhere.
+        bento_name, bento_version: of what is served.
+    """
+
+    worker: str = "0"
+    bento_name: str = ""
+    bento_version: str = ""
+
+
+_identity = Identity()
+
+
+def identity() -> Identity:
+    """What `identify` was told."""
+    return _identity
+
+
+def identify(told: Identity) -> None:
+    """Say who this process is; a worker does so once."""
+    global _identity
+    _identity = told
 
 
 def trace_of(request: Request) -> tuple[int, bool]:

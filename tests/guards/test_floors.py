@@ -13,7 +13,7 @@ FLOORS = [
     {"models"},
     {"io", "runner"},
     {"_model_methods", "_versions"},
-    {"framework"},
+    {"framework", "monitoring"},
     {"_xgboost_dense"},
     {"lightgbm", "picklable_model", "sklearn", "xgboost"},
     {"service"},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bentoml.config import check, explain, sources
+from bentoml.config.observe import Monitoring, Tracing
 from bentoml.config.tree import AccessLog, ApiServer, Batching, Config, Models, RunnerConfig
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "Config",
     "LoadedConfig",
     "Models",
+    "Monitoring",
     "RunnerConfig",
+    "Tracing",
     "current",
     "from_environment",
     "home",

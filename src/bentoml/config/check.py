@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
+from bentoml.config.observe import OTLP_TAKERS
 from bentoml.exceptions import BentoMLConfigException
 
 __all__ = ["convert", "split_runners", "without_idle_keys"]
@@ -22,6 +23,7 @@ T = TypeVar("T")
 _UNQUOTED = r"Expected `str[^`]*`, got `(int|float|bool)`"
 
 _NO_PROBES = "/readyz looks at the runners whenever it is asked, and waits for nothing"
+_OTLP_ALONE = f"spans are exported as OTLP; {OTLP_TAKERS}"
 _NO_RUNNER_LOG = "the calls of runners are counted in the metrics and not logged one by one"
 
 #: Keys of BentoML that configure a part which this design does not have: accepted and said once. `*`: any runner.
@@ -30,10 +32,10 @@ WITHOUT_EFFECT = {
     "api_server.max_runner_connections": "the calls of one worker share one connection to each worker of a runner",
     "api_server.runner_probe.period": _NO_PROBES,
     "api_server.runner_probe.timeout": _NO_PROBES,
-    "monitoring": "there is no monitoring of predictions yet",
     "runners.*.logging": _NO_RUNNER_LOG,
     "runners.logging": _NO_RUNNER_LOG,
-    "tracing": "traces are not exported yet; the access log has their ids",
+    "tracing.jaeger": _OTLP_ALONE,
+    "tracing.zipkin": _OTLP_ALONE,
     "yatai": "there is no remote registry here",
 }
 

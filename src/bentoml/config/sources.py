@@ -40,6 +40,8 @@ RENAMED = {
     "api_server.timeout": "api_server.traffic.timeout",
     "runners.timeout": "runners.traffic.timeout",
     "runners.*.timeout": "runners.*.traffic.timeout",
+    "tracing.otlp.url": "tracing.otlp.endpoint",
+    "tracing.type": "tracing.exporter_type",
 }
 
 _OPTION_KEY = re.compile(r'"([^"]+)"|([^."\[\]=]+)|\[(\d+)\]|(\.)')

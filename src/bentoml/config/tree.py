@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from bentoml.config.http import Auth, Http, Tls
+from bentoml.config.observe import Monitoring, Tracing
 from bentoml.config.section import PositiveInt, PositiveSeconds, Section
 
 __all__ = ["AccessLog", "ApiServer", "Batching", "Config", "Models", "RunnerConfig"]
@@ -193,3 +194,5 @@ class Config(Section, frozen=True):
     api_server: ApiServer = msgspec.field(default_factory=ApiServer)
     runners: RunnerConfig = msgspec.field(default_factory=RunnerConfig)
     models: Models = msgspec.field(default_factory=Models)
+    tracing: Tracing = msgspec.field(default_factory=Tracing)
+    monitoring: Monitoring = msgspec.field(default_factory=Monitoring)

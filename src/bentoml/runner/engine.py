@@ -199,7 +199,7 @@ class Engine:
         except BaseException as error:
             raise deliverable(error, method) from error
         finally:
-            self._ran_alone(method, 1, 0.0, time.perf_counter() - started)
+            self._ran_alone(method, 1, 0.0, started, time.perf_counter() - started)
 
     def stream(self, method: str, args: _Args, kwargs: _Kwargs) -> AsyncIterator[Any]:
         """Iterate over what a generator method yields.
@@ -260,7 +260,7 @@ class Engine:
         finally:
             ended = time.perf_counter()
             self._slot.release()
-            self._ran_alone(method, 1, started - asked, ended - started)
+            self._ran_alone(method, 1, started - asked, started, ended - started)
 
     def _call_joined(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> Any:
         plan = queue.plan
@@ -277,15 +277,15 @@ class Engine:
         finally:
             ended = time.perf_counter()
             self._slot.release()
-            self._ran_alone(plan.name, call.rows, 0.0, ended - started)
+            self._ran_alone(plan.name, call.rows, 0.0, started, ended - started)
         if type(outcome) is Failure:
             raise outcome.error
         return outcome
 
-    def _ran_alone(self, method: str, rows: int, queue_s: float, compute_s: float) -> None:
+    def _ran_alone(self, method: str, rows: int, queue_s: float, started_at: float, compute_s: float) -> None:
         timings = model_timings.get()
         if timings is not None:
-            timings.append(ModelTiming(self.name, method, queue_s, compute_s, rows))
+            timings.append(ModelTiming(self.name, method, queue_s, compute_s, rows, started_at, started_at))
         if self._reporter is not None:
             self._reporter.alone(method, rows, queue_s, compute_s)
 

@@ -222,7 +222,7 @@ class Pump:
                 queue.inline_after = now + STALL_PENALTY * seconds
             if ran.clean or len(calls) == 1:
                 self._slot.give_back()
-                self._done(batch, ran, seconds)
+                self._done(batch, ran, started, seconds)
                 return
             # It failed, and finding out why takes several calls: those are made in the thread.
         self._busy_until = now + queue.cost(rows)
@@ -233,14 +233,14 @@ class Pump:
             seconds = time.perf_counter() - started
             # Here and not on the event loop, which may itself be waiting for the slot.
             self._slot.give_back()
-            self.loop.call_soon_threadsafe(self._done, batch, ran, seconds, context=self._context)
+            self.loop.call_soon_threadsafe(self._done, batch, ran, started, seconds, context=self._context)
 
         try:
             self._executor.submit(in_thread)
         except RuntimeError as error:
             # The machine has no thread to give.
             self._slot.give_back()
-            self._done(batch, Ran([Failure(error)] * len(calls), False), 0.0)
+            self._done(batch, Ran([Failure(error)] * len(calls), False), now, 0.0)
 
     async def _run_async(self, batch: _Batch) -> None:
         plan = batch.queue.plan
@@ -253,11 +253,11 @@ class Pump:
             ran = Ran([Failure(error)] * len(batch.calls), False)
         self.runs_on_loop = False
         self._slot.give_back()
-        self._done(batch, ran, time.perf_counter() - started)
+        self._done(batch, ran, started, time.perf_counter() - started)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
-    def _done(self, batch: _Batch, ran: Ran, compute_s: float) -> None:
+    def _done(self, batch: _Batch, ran: Ran, started_at: float, compute_s: float) -> None:
         self.running = ()
         self._busy_until = -math.inf
         queue, calls, rows = batch.queue, batch.calls, batch.rows
@@ -265,7 +265,8 @@ class Pump:
         for call, outcome in zip(calls, ran.outcomes, strict=True):
             if call.timings is not None:
                 waited_s = batch.sealed_at - call.enqueued_at
-                call.timings.append(ModelTiming(self._name, method, waited_s, compute_s, rows))
+                timing = ModelTiming(self._name, method, waited_s, compute_s, rows, batch.sealed_at, started_at)
+                call.timings.append(timing)
             if type(outcome) is Failure:
                 call.fail(outcome.error)
             else:

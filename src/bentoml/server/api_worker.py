@@ -19,6 +19,7 @@ from bentoml.server.listener import Listener
 from bentoml.server.placing import in_process, limited
 from bentoml.server.runner_metrics import RunnerMetrics
 from bentoml.server.tls import server_context
+from bentoml.server.tracing import Tracing
 from bentoml.server.worker import Worker, component, run_worker
 from bentoml.service.service import Service
 
@@ -30,19 +31,24 @@ class ApiWorker(Worker):
 
     _app: App
     _listener: Listener
+    _tracing: Tracing | None = None
 
     def __init__(self, service: Service, loaded: LoadedConfig, start: Start) -> None:
         super().__init__(service, loaded, start)
         self._placements: list[Placement] = []
 
     async def begin(self, go: Go) -> Callable[[], None]:
-        server = self.loaded.config.api_server
+        server, tracing = self.loaded.config.api_server, self.loaded.config.tracing
         access = server.logging.access
+        if tracing.exporter_type is not None:
+            self._tracing = Tracing(tracing, self.service, component(self.service, self.start))
+            self._tracing.start()
         self._app = App(
             self.service,
             self.loaded.config,
             is_ready=self._why_not_ready,
             access_log=AccessLogWriter(access, component(self.service, self.start)) if access.enabled else None,
+            tracing=self._tracing,
         )
         self._listener = Listener(
             socket.socket(fileno=self.start.listen_fd),
@@ -91,6 +97,8 @@ class ApiWorker(Worker):
         for placement in self._placements:
             await placement.close()
         self._app.close()
+        if self._tracing is not None:
+            await self._tracing.close()
 
 
 def _limits(loaded: LoadedConfig) -> Limits:

@@ -7,28 +7,27 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from random import getrandbits
 from typing import Any
 
 from bentoml import _metrics
-from bentoml._context import Context, ModelTiming, model_timings, trace_of
+from bentoml._context import Context
 from bentoml._http import RawHeader, Request, Response
-from bentoml._trace_context import format_traceparent, new_span_id
+from bentoml._trace_context import new_span_id
 from bentoml.config import Config
 from bentoml.server.access_log import AccessLogWriter
 from bentoml.server.asgi import AsgiHandler
 from bentoml.server.asgi_app import origin_of
 from bentoml.server.concurrency import ConcurrencyLimit
-from bentoml.server.endpoint import EndpointHandler, endpoint_handler
-from bentoml.server.errors import error_response
+from bentoml.server.endpoint import endpoint_handler
 from bentoml.server.http1 import refused
 from bentoml.server.layers import cors_policy, layers
 from bentoml.server.mounts import mount_handler, mount_of
+from bentoml.server.observed import Observers, observed
 from bentoml.server.pages import Page, pages
 from bentoml.server.request_metrics import RequestMetrics
 from bentoml.server.shared import Handler
-from bentoml.server.streams import CLIENT_CLOSED, ObservedStream
+from bentoml.server.tracing import Tracing
 from bentoml.service.service import Service
 
 __all__ = ["App"]
@@ -40,6 +39,7 @@ class App:
     Args:
         is_ready: None when requests can be answered, else why not; asked by /readyz.
         access_log: None writes none.
+        tracing: None traces nothing.
     """
 
     def __init__(
@@ -49,11 +49,10 @@ class App:
         *,
         is_ready: Callable[[], str | None],
         access_log: AccessLogWriter | None,
+        tracing: Tracing | None = None,
     ) -> None:
         server = config.api_server
         self._timeout_s = server.traffic.timeout
-        self._limit = ConcurrencyLimit(server.traffic.max_concurrency) if server.traffic.max_concurrency else None
-        self._shown = server.http.response
         self.state: dict[str, Any] = {}
         self.threads = ThreadPoolExecutor(server.threads, thread_name_prefix="api")
         self.metrics = RequestMetrics(service, server.metrics) if server.metrics.enabled else None
@@ -61,11 +60,19 @@ class App:
         self._is_ready = is_ready
         self._service = service
         self._guarded = server.auth.is_on
+        observers = Observers(
+            metrics=self.metrics,
+            access_log=access_log,
+            tracing=tracing,
+            shown=server.http.response,
+            monitors=config.monitoring.enabled,
+            limit=ConcurrencyLimit(server.traffic.max_concurrency) if server.traffic.max_concurrency else None,
+        )
         self._pages: dict[str, Page] = {"/readyz": self._readyz}
         if self.metrics is not None:
             self._pages["/metrics"] = _metrics_page
         self._endpoints = {
-            api.route: self._observed(api.route, endpoint_handler(api, threads=self.threads, state=self.state))
+            api.route: observed(api.route, endpoint_handler(api, threads=self.threads, state=self.state), observers)
             for api in service.apis.values()
         }
         self._paged = self._observed_page()
@@ -73,7 +80,8 @@ class App:
         #: The applications that are told of start and stop.
         self._hosted = [handler for _, handler in hosted if isinstance(handler, AsgiHandler)]
         self._mounts = [
-            (path, self._observed(path, handler)) for path, handler in sorted(hosted, key=lambda item: -len(item[0]))
+            (path, observed(path, handler, observers))
+            for path, handler in sorted(hosted, key=lambda item: -len(item[0]))
         ]
         self._elsewhere = self._mounted_or_paged if self._mounts else self._paged
         #: What the listener calls: the route inside of the layers that are on.
@@ -171,59 +179,6 @@ class App:
             self._access_log.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
-    # -- endpoints ----------------------------------------------------------------------------------------------------
-
-    def _observed(self, route: str, handle: EndpointHandler) -> EndpointHandler:
-        """The endpoint with request id, error translation, and whatever of limits, metrics and access log is on."""
-        metrics, access_log, shown = self.metrics, self._access_log, self._shown
-        in_progress = metrics.in_progress(route) if metrics is not None else None
-        if self._limit is not None:
-            handle = self._limit.around(handle)
-
-        def ended(started_s: float, status: int) -> None:
-            if in_progress is not None:
-                in_progress.dec()
-            if metrics is not None:
-                metrics.observed(route, status, time.perf_counter() - started_s)
-
-        async def answer(request: Request) -> Response:
-            started_s = time.perf_counter()
-            request_id = request.request_id = request.request_id or getrandbits(64) or 1
-            timings: list[ModelTiming] = []
-            if shown.server_timing:
-                model_timings.set(timings)  # of this request alone, as its task has a context of its own
-            if in_progress is not None:
-                in_progress.inc()
-            status, streams = CLIENT_CLOSED, False
-            try:
-                try:
-                    response = await handle(request)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - the border of a request: each gets an answer
-                    response = error_response(error, request, request_id)
-                status, streams = response.status, not isinstance(response.body, bytes)
-            finally:
-                elapsed_s = time.perf_counter() - started_s
-                answered = origin_of(request).is_late
-                if answered and in_progress is not None:
-                    in_progress.dec()
-                elif not answered and not streams:
-                    ended(started_s, status)
-            if streams and not answered:
-                response.body = ObservedStream(response, request, request_id, ended=partial(ended, started_s))
-            headers = response.raw_headers
-            headers.append((b"x-bentoml-request-id", b"%d" % request_id))
-            if timings:
-                headers.append((b"server-timing", _server_timing(timings)))
-            if shown.trace_id:
-                trace_id, sampled = trace_of(request)
-                headers.append((b"x-bentoml-trace-id", b"%032x" % trace_id))
-                headers.append((b"traceresponse", format_traceparent(trace_id, request_id, sampled).encode()))
-            if access_log is not None and not answered:
-                access_log.log(request, response, elapsed_s, request_id)
-            return response
-
-        return answer
-
     # -- pages --------------------------------------------------------------------------------------------------------
 
     def _observed_page(self) -> Page:
@@ -272,14 +227,6 @@ async def _run_hooks(hooks: Iterable[Callable[..., Any]], state: dict[str, Any])
 
 #: Of an unknown path: the search for similar routes takes time that grows with it.
 _COMPARED_CHARS = 100
-
-
-def _server_timing(timings: Iterable[ModelTiming]) -> bytes:
-    """Milliseconds of wait and of compute, and the rows of the batch, for each model call of a request."""
-    return ", ".join(
-        f'queue;dur={each.queue_s * 1000:.3f}, batch;desc="{each.rows}", compute;dur={each.compute_s * 1000:.3f}'
-        for each in timings
-    ).encode()
 
 
 def _metrics_page(request: Request) -> Response:

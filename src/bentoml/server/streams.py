@@ -27,10 +27,17 @@ class ObservedStream(AsyncIterator[bytes]):
     Args:
         ended: called once, with the status under which the request is to be counted: that of its answer, of the error
             that ended it, or `CLIENT_CLOSED`.
+        failed: called with what the chunks raised.
     """
 
     def __init__(
-        self, response: Response, request: Request, request_id: int, *, ended: Callable[[int], object]
+        self,
+        response: Response,
+        request: Request,
+        request_id: int,
+        *,
+        ended: Callable[[int], object],
+        failed: Callable[[BaseException], object] | None = None,
     ) -> None:
         assert not isinstance(response.body, bytes)
         self._chunks = response.body
@@ -39,6 +46,7 @@ class ObservedStream(AsyncIterator[bytes]):
         self._request = request
         self._request_id = request_id
         self._ended: Callable[[int], object] | None = ended
+        self._failed = failed
         self._last = b""
 
     async def __anext__(self) -> bytes:
@@ -51,6 +59,8 @@ class ObservedStream(AsyncIterator[bytes]):
             raise
         except (Exception, SystemExit) as error:  # the border of a request, as in the app
             status, event = stream_error(error, self._request, self._request_id)
+            if self._failed is not None:
+                self._failed(error)
             self._end(status)
             if self.length is not None or not self._response.content_type.startswith(b"text/event-stream"):
                 raise StreamCut from error

@@ -24,7 +24,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 
-from bentoml import _logging, _metrics, config
+from bentoml import _importing, _logging, _metrics, config
+from bentoml._context import Identity, identify
 from bentoml._process import THREAD_VARIABLES
 from bentoml._resources import cpu_count, gpu_count, resident_bytes, whole_cpus
 from bentoml.exceptions import BentoMLException
@@ -113,6 +114,9 @@ class Worker:
         for task in background:
             task.cancel()
         await self.end()
+        monitoring = _importing.loaded("bentoml.monitoring")
+        if monitoring is not None:
+            monitoring.flush()
         return 0
 
     async def _deploy(self) -> None:
@@ -149,6 +153,7 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     try:
         service = load(start.identifier, start.working_dir, standalone_load=True)
         _logging.configure(component(service, start), level=start.log_level)
+        identify(_identity(service, start))
         channel.send_blocking(describe(service, loaded))
     except Exception as error:  # noqa: BLE001 - the border of a process: the supervisor prints what went wrong
         channel.send_blocking(failure(error))
@@ -169,6 +174,12 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 def component(service: Service, start: Start) -> str:
     """How a worker calls itself in the log: `api_server:<service>:<index>` or `runner:<runner>:<index>`."""
     return f"runner:{start.runner}:{start.index}" if start.runner else f"api_server:{service.name}:{start.index}"
+
+
+def _identity(service: Service, start: Start) -> Identity:
+    worker = f"{start.runner}-{start.index}" if start.runner else str(start.index)
+    version = service.tag.version if service.tag is not None else None
+    return Identity(worker, service.name, version or "not available")
 
 
 def describe(service: Service, loaded: config.LoadedConfig) -> Described:
