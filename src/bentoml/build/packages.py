@@ -39,7 +39,8 @@ def with_real_names(packages: Iterable[str]) -> list[str]:
         match = _NAME.match(package)
         real = REAL_NAMES.get(match[1].lower()) if match else None
         if match and real:
-            logger.info("python.packages: %s is installed under the name %s", match[1], real)
+            # A warning, as a script may read the tag of the bento from stdout.
+            logger.warning("python.packages: %s is taken for %s, its name for pip", match[1], real)
             package = real + package[match.end() :]
         found.append(package)
     return found
@@ -87,8 +88,7 @@ def imported(sources: Mapping[str, Path], *, start: Iterable[str]) -> list[str]:
             own = [name for name in _files_of(module) if name in sources]
             todo += [name for name in own if name not in seen]
             seen.update(own)
-            # A folder of the project may be a package without an __init__.py.
-            if not own and not any(name.startswith(f"{module.partition('.')[0]}/") for name in sources):
+            if not own and not _is_own(module.partition(".")[0], sources):
                 found.add(module.partition(".")[0])
     return sorted(found - sys.stdlib_module_names - OWN)
 
@@ -99,6 +99,12 @@ def _files_of(module: str) -> Iterator[str]:
     for count in range(1, len(parts) + 1):
         path = "/".join(parts[:count])
         yield from (f"{path}.py", f"{path}/__init__.py")
+
+
+def _is_own(name: str, sources: Iterable[str]) -> bool:
+    """Whether the project has such a package without an __init__.py, or such a module in a folder that it puts on the
+    path."""
+    return any(f"/{name}/" in f"/{source}" or source.endswith(f"/{name}.py") for source in sources)
 
 
 def _modules(tree: ast.AST) -> set[str]:
