@@ -109,7 +109,7 @@ class BuildOptions(Options, frozen=True):
     name: str | None = None
     description: str | None = None
     labels: dict[str, str] = {}
-    include: list[str] = ["*"]
+    include: list[str] = msgspec.field(default_factory=lambda: ["*"])
     exclude: list[str] = []
     models: list[ModelOption] = []
     docker: DockerOptions = DockerOptions()
