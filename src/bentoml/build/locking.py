@@ -21,8 +21,11 @@ TIME_LIMIT_S = 900
 _NETWORK = re.compile(r"dns error|connect|timed out|network|error sending request|failed to fetch", re.IGNORECASE)
 
 
-def lock(wanted: Requirements, wheel: Path, *, python_version: str) -> str:
-    """The text of `requirements.lock.txt`: what `wanted` and this package's own wheel need, without that wheel.
+def lock(wanted: Requirements, wheels: list[Path], *, python_version: str) -> str:
+    """The text of `requirements.lock.txt`: what `wanted` and the bento's wheels need, without these wheels.
+
+    Args:
+        wheels: that of this package and those of the user, whose dependencies belong into the lock as well.
 
     It holds for every platform and for one `X.Y` of Python: images are built for several processors, often on a
     machine that has another one, and markers tell which line is for whom.
@@ -32,19 +35,23 @@ def lock(wanted: Requirements, wheel: Path, *, python_version: str) -> str:
     """
     uv = require("uv", install=f"{own_wheel.DISTRIBUTION}[build]", what="locking the packages of a bento")
     minor = ".".join(python_version.split(".")[:2])
-    extras = f"[{','.join(wanted.own_extras)}]" if wanted.own_extras else ""
-    with tempfile.TemporaryDirectory(prefix="bentoml-lock-") as name:
-        folder = Path(name)
-        own = f"{own_wheel.DISTRIBUTION}{extras} @ {wheel.resolve().as_uri()}"
-        (folder / "requirements.in").write_text("\n".join([*map(_unhashed, wanted.packages), own]) + "\n", "utf-8")
+    extras = {own_wheel.file_name(): f"[{','.join(wanted.own_extras)}]"} if wanted.own_extras else {}
+    names = [re.sub(r"[-_.]+", "-", wheel.name.split("-")[0]).lower() for wheel in wheels]
+    carried = [
+        f"{name}{extras.get(wheel.name, '')} @ {wheel.resolve().as_uri()}"
+        for name, wheel in zip(names, wheels, strict=True)
+    ]
+    with tempfile.TemporaryDirectory(prefix="bentoml-lock-") as temporary:
+        folder = Path(temporary)
+        (folder / "requirements.in").write_text("\n".join([*map(_unhashed, wanted.packages), *carried]) + "\n", "utf-8")
         (folder / "constraints.in").write_text("\n".join(map(_unhashed, wanted.constraints)) + "\n", "utf-8")
         # Without this uv would look for versions for every later Python as well.
         (folder / "pyproject.toml").write_text(f"[tool.uv]\nenvironments = [\"python_version == '{minor}'\"]\n")
-        command = [uv.find_uv_bin(), *_arguments(wanted.options, minor)]
+        command = [uv.find_uv_bin(), *_arguments(wanted.options, minor, carried=names)]
         done = _run(command, folder, _environment(wanted.options))
     if done.returncode:
         raise _not_locked(done.stderr, wanted.options)
-    text = re.sub(r"^#.*\n", "", done.stdout, flags=re.MULTILINE)
+    text = _without_python_marker(re.sub(r"^#.*\n", "", done.stdout, flags=re.MULTILINE), minor)
     unhashed = re.findall(r"^([^\s#].*[^\\\s])$", text, flags=re.MULTILINE)
     if unhashed:
         raise BentoMLException(
@@ -55,13 +62,13 @@ def lock(wanted: Requirements, wheel: Path, *, python_version: str) -> str:
     return text
 
 
-def _arguments(options: PythonOptions, minor: str) -> list[str]:
+def _arguments(options: PythonOptions, minor: str, *, carried: list[str]) -> list[str]:
     arguments = [
         "pip", "compile", "requirements.in", "--constraint", "constraints.in", "--universal",
         "--python-version", minor, "--generate-hashes", "--no-header", "--no-annotate", "--quiet", "--no-progress",
         "--color", "never",
     ]  # fmt: skip
-    for name in OWN_NAMES:
+    for name in {*OWN_NAMES, *carried}:
         arguments += ["--no-emit-package", name]
     for place in options.find_links:
         arguments += ["--find-links", place]
@@ -118,6 +125,13 @@ def _not_locked(said: str, options: PythonOptions) -> BentoMLException:
     else:
         hint = "change the requirements, or set python.lock_packages to false to leave the choice to the installation"
     return BentoMLException(f"the packages of the bento cannot be locked: {reason or 'uv gave no reason'}", hint=hint)
+
+
+def _without_python_marker(text: str, minor: str) -> str:
+    """uv repeats in every line that the lock is for one version of Python."""
+    major, _, number = minor.partition(".")
+    bound = f"python_full_version < '{major}.{int(number) + 1}'"
+    return text.replace(f" ; {bound} and ", " ; ").replace(f" ; {bound} \\\n", " \\\n")
 
 
 def _unhashed(line: str) -> str:

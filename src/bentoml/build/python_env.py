@@ -48,17 +48,17 @@ def write(folder: Path, options: PythonOptions, *, context: Path, python_version
     wheels = [_checked_wheel(inside(context, name, "python.wheels"), name) for name in options.wheels]
     target = folder / "env" / "python"
     (target / "wheels").mkdir(parents=True)
-    own = own_wheel.write(target / "wheels")
+    carried = [own_wheel.write(target / "wheels")]
     for wheel in wheels:
         if (target / "wheels" / wheel.name).exists():
             raise InvalidArgument(f"python.wheels: {wheel.name!r} is there twice")
-        shutil.copyfile(wheel, target / "wheels" / wheel.name)
+        carried.append(shutil.copyfile(wheel, target / "wheels" / wheel.name))
     _write_text(target / "version.txt", _full_version(python_version))
     if wanted.packages:
         _write_text(target / "requirements.txt", _as_lines(wanted.packages))
     is_locked = options.lock_packages if options.lock_packages is not None else options.requirements_txt is None
     if is_locked:
-        text = lock(wanted, own, python_version=python_version)
+        text = lock(wanted, carried, python_version=python_version)
         _write_text(target / "requirements.lock.txt", f"# Pinned for Python {_minor(python_version)}.\n{text}")
     elif wanted.constraints:
         _write_text(target / "constraints.txt", _as_lines(wanted.constraints))
