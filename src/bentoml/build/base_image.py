@@ -54,7 +54,7 @@ class BaseImage(NamedTuple):
         prepare: a script of sh that runs before it.
         packages: what is missing to run Python.
         build_packages: what is missing to compile an extension; stays out of the final image.
-        python: the command of the interpreter; "" is whichever `python3` or `python` is there.
+        python: the command of its interpreter.
         sees_site_packages: whether what its Python has installed is part of the environment.
     """
 
@@ -63,7 +63,7 @@ class BaseImage(NamedTuple):
     prepare: str = ""
     packages: tuple[str, ...] = ()
     build_packages: tuple[str, ...] = ()
-    python: str = ""
+    python: str = "python3"
     sees_site_packages: bool = False
 
 

@@ -5,7 +5,7 @@
       └─ (final)     PREFIX, models, sources, set-up script         what changes most comes last
 
 No line is made of a user's text as it stands: it goes into the arguments of an exec form, which is JSON, or into a
-quoted value of ENV, or is refused. It needs BuildKit, buildah or podman: they know how to keep pip's downloads from one
+quoted value of ENV, or is refused. The shell forms are of constants alone. It needs BuildKit, buildah or podman: they know how to keep pip's downloads from one
 build to the next (`RUN --mount=type=cache`), and how to hand in a pip.conf that stays out of the image.
 """
 
@@ -40,6 +40,17 @@ class Layout(NamedTuple):
     home: str = "/home/bentoml/"
     path: str = "/home/bentoml/bento"
     entrypoint: str = "/home/bentoml/bento/env/docker/entrypoint.sh"
+
+    def checked(self) -> Layout:
+        """Itself, if every value is one word of an instruction and of a shell.
+
+        Raises:
+            InvalidArgument: one is not; names it as templates do.
+        """
+        for field, value in self._asdict().items():
+            if not re.fullmatch(r"[A-Za-z0-9_/][A-Za-z0-9_./-]*", str(value)):
+                raise InvalidArgument(f"bento__{field}: {value!r} is more than one word of letters, digits and ._/-")
+        return self
 
 
 class _Bento(NamedTuple):
@@ -83,22 +94,25 @@ def _base_image(bento: _Bento, layout: Layout) -> str:
             raise InvalidArgument(f"docker.system_packages[{number}]: {package!r} is not the name of a package")
     lines = [f"FROM {base.image} AS base", "USER 0"]
     if base.prepare:
-        lines.append(_run(base.prepare))
+        lines.append(f"RUN {base.prepare}")
+    if base.packages:
+        lines.append(_install(base, base.packages))
     # A base image of the user's is complete; nobody knows how packages are installed in it.
-    packages = [*base.packages, *docker.system_packages] if base.install else []
-    if packages:
-        lines.append(_run(base.install, *packages))
+    if docker.system_packages and base.install:
+        lines.append(_run_with(base.install, *docker.system_packages))
     return _lines("What is there before the bento.", lines)
 
 
 def _user(bento: _Bento, layout: Layout) -> str:
+    user, number = layout.user, layout.uid_gid
     # By hand, as every distribution has another command for it and some have none.
-    script = (
-        'grep -qs "^$1:" /etc/passwd || echo "$1:x:$2:$2::$3:/bin/sh" >>/etc/passwd; '
-        'grep -qs "^$1:" /etc/group || echo "$1:x:$2:" >>/etc/group; '
-        'mkdir -p "$3" && chown "$2:$2" "$3"'
-    )
-    return _lines("", [_run(script, layout.user, str(layout.uid_gid), layout.home)])
+    steps = [
+        f"(grep -qs '^{user}:' /etc/passwd || echo '{user}:x:{number}:{number}::{layout.home}:/bin/sh' >>/etc/passwd)",
+        f"(grep -qs '^{user}:' /etc/group || echo '{user}:x:{number}:' >>/etc/group)",
+        f"mkdir -p {layout.home} {layout.path}",
+        f"chown {number}:{number} {layout.home} {layout.path}",
+    ]
+    return _lines("", ["RUN " + " \\\n && ".join(steps)])
 
 
 def _environment(bento: _Bento, layout: Layout) -> str:
@@ -115,9 +129,8 @@ def _environment(bento: _Bento, layout: Layout) -> str:
 
 
 def _components(bento: _Bento, layout: Layout) -> str:
-    path = layout.path.rstrip("/")
     owned = f"COPY --chown={layout.uid_gid}:{layout.uid_gid}"
-    lines = [f"COPY --from=packages {PREFIX} {PREFIX}", f"WORKDIR {_one_word(path)}"]
+    lines = [f"COPY --from=packages {PREFIX} {PREFIX}", f"WORKDIR {layout.path}"]
     if bento.has_models:
         lines.append(f"{owned} models/ ./models/")
     lines += [
@@ -128,7 +141,7 @@ def _components(bento: _Bento, layout: Layout) -> str:
         f"{owned} bento.yaml README.md SHA256SUM[S] ./",
     ]
     if bento.options.docker.setup_script is not None:
-        lines.append(_run('chmod +x "$1" && exec "$1"', f"{path}/env/docker/setup_script"))
+        lines.append("RUN chmod +x env/docker/setup_script && env/docker/setup_script")
     packages = _lines("The Python packages. What compiles them does not reach the image.", _packages(bento))
     return packages + "\n" + _lines("The image.", ["FROM base", *lines])
 
@@ -137,29 +150,32 @@ def _packages(bento: _Bento) -> list[str]:
     base = bento.base
     lines = ["FROM base AS packages"]
     if base.build_packages:
-        lines.append(_run(base.install, *base.build_packages))
+        lines.append(_install(base, base.build_packages))
     if bento.options.conda.is_used:
-        create = "conda create --yes --prefix {0} python={1} pip && conda env update --prefix {0} --file environment.yml"
         lines += [
             "COPY env/conda/ /tmp/bento/conda/",
-            _run(f"cd /tmp/bento/conda && {create.format(PREFIX, bento.python)}", mounts=("/opt/conda/pkgs",)),
+            f"RUN --mount=type=cache,target=/opt/conda/pkgs conda create --yes --prefix {PREFIX} python={bento.python} pip"
+            f" \\\n && conda env update --prefix {PREFIX} --file /tmp/bento/conda/environment.yml",
         ]
     else:
-        lines.append(_run(_VENV.format(python=base.python), *(["--system-site-packages"] * base.sees_site_packages)))
-    # What a package index needs to know is not part of the image, and a pip.conf as a secret leaves no trace at all.
-    lines += ["ARG BENTOML_FEATURES PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST"]
+        lines.append("RUN " + _VENV.format(base.python, "--system-site-packages " if base.sees_site_packages else ""))
+    # Arguments of this stage do not reach the image; a pip.conf, given as a secret, leaves no trace anywhere.
     lines += [
+        *(f"ARG {name}=" for name in BUILD_ARGUMENTS),
         "COPY env/python/ /tmp/bento/python/",
-        _run("exec sh /tmp/bento/python/install.sh", mounts=("/root/.cache/pip",), secret=True),
+        "RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf"
+        " sh /tmp/bento/python/install.sh",
     ]
     return lines
 
 
+#: What `docker build --build-arg` may set: extras of this package, and the way to a package index.
+BUILD_ARGUMENTS = ("BENTOML_FEATURES", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "PIP_TRUSTED_HOST")
+
 _VENV = (
-    "python=$(command -v {python} python3 python | head -n 1); "
-    '[ -n "$python" ] || {{ echo "The base image has no Python; a bento needs python3 with its module venv." >&2; '
-    "exit 1; }}; "
-    f'"$python" -m venv "$@" {PREFIX}'
+    "python=$(command -v {0} || command -v python) \\\n"
+    " || {{ echo 'The base image has no Python; a bento needs python3 with its module venv.' >&2; exit 1; }}; \\\n"
+    f'    "$python" -m venv {{1}}{PREFIX}'
 )
 
 #: Asks as a client would, without curl and past every proxy.
@@ -196,12 +212,13 @@ _PARTS = {
 BLOCKS = tuple(_PARTS)
 
 
-def _run(script: str, *arguments: str, mounts: tuple[str, ...] = (), secret: bool = False) -> str:
+def _install(base: BaseImage, packages: tuple[str, ...]) -> str:
+    return "RUN " + base.install.replace('"$@"', " ".join(packages))
+
+
+def _run_with(script: str, *arguments: str) -> str:
     """RUN in its exec form: the script is ours, whatever comes from outside is an argument of it."""
-    flags = [f"--mount=type=cache,target={target}" for target in mounts]
-    if secret:
-        flags.append("--mount=type=secret,id=pip,target=/etc/pip.conf")
-    return " ".join(["RUN", *flags, _json(["/bin/sh", "-ec", script, *(["sh", *arguments] if arguments else [])])])
+    return f"RUN {_json(['/bin/sh', '-ec', script, 'sh', *arguments])}"
 
 
 def _json(words: list[str]) -> str:
@@ -211,12 +228,6 @@ def _json(words: list[str]) -> str:
 def _quoted(value: str) -> str:
     """A value of ENV or LABEL: neither a variable nor an escape in it is read as one."""
     return '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
-
-
-def _one_word(path: str) -> str:
-    if not re.fullmatch(r"[\w./-]+", path, re.ASCII):
-        raise InvalidArgument(f"bento__path: {path!r} is not a path that an image can have")
-    return path
 
 
 def _lines(title: str, lines: list[str]) -> str:

@@ -63,7 +63,7 @@ def _variables(blocks: Mapping[str, Callable[[Layout], str]], docker: DockerOpti
     layout = Layout()
 
     def part(name: str, *values: Any) -> str:
-        return blocks[name](Layout(*values))
+        return blocks[name](Layout(*values).checked())
 
     def expands_bento_path(*parts: str, bento_path: str = layout.path) -> str:
         return posixpath.join(bento_path, *parts)
