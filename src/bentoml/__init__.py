@@ -12,6 +12,7 @@ from bentoml._version import __version__
 
 if TYPE_CHECKING:
     import bentoml.config as config
+    import bentoml.container as container
     import bentoml.exceptions as exceptions
     import bentoml.io as io
     import bentoml.lightgbm as lightgbm
@@ -40,6 +41,7 @@ __all__ = [
     "Tag",
     "__version__",
     "config",
+    "container",
     "exceptions",
     "io",
     "lightgbm",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bentoml.build.options import BuildOptions
-from bentoml.build.requirements import require_plain
+from bentoml.build.paths import require_plain
 from bentoml.exceptions import InvalidArgument
 
 __all__ = ["BaseImage", "choose"]
@@ -34,7 +34,7 @@ FIRST_CUDA_ON_JAMMY = (11, 7)
 PYTHON_OF_JAMMY = ("3.10", "3.11")
 
 APT = (
-    "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- \"$@\""
+    'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- "$@"'
     " && rm -rf /var/lib/apt/lists/*"
 )
 APK = 'apk add --no-cache -- "$@"'
@@ -151,5 +151,7 @@ def _reference(image: str) -> str:
     require_plain(image, "docker.base_image")
     # The characters of image references; a Dockerfile reads some others in its own way.
     if not image[:1].isalnum() or not all(char.isascii() and (char.isalnum() or char in "._/:@+-") for char in image):
-        raise InvalidArgument(f"docker.base_image: {image!r} is not the name of an image", hint="as in python:3.12-slim")
+        raise InvalidArgument(
+            f"docker.base_image: {image!r} is not the name of an image", hint="as in python:3.12-slim"
+        )
     return image

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from bentoml.build.options import CondaOptions
-from bentoml.build.requirements import inside, require_plain
+from bentoml.build.paths import file_in, require_plain
 from bentoml.exceptions import InvalidArgument
 
 __all__ = ["environment", "write"]
@@ -19,14 +19,13 @@ def write(folder: Path, options: CondaOptions, *, context: Path) -> None:
 
     Raises:
         InvalidArgument: a value cannot be used; names its key.
-        BentoMLException: the environment file is missing.
     """
     if not options.is_used:
         return
     target = folder / "env" / "conda"
     target.mkdir(parents=True)
     if options.environment_yml is not None:
-        given = inside(context, options.environment_yml, "conda.environment_yml")
+        given = file_in(context, options.environment_yml, "conda.environment_yml")
         shutil.copyfile(given, target / "environment.yml")
         return
     import yaml

@@ -1,8 +1,8 @@
 """env/docker of a bento: the Dockerfile, what starts in the image, and the files of the user that take part.
 
-    Dockerfile, entrypoint.sh      always
-    setup_script                   what docker.setup_script names
-    Dockerfile.template            what docker.dockerfile_template names, as it was; the Dockerfile is made of it
+Dockerfile, entrypoint.sh      always
+setup_script                   what docker.setup_script names
+Dockerfile.template            what docker.dockerfile_template names, as it was; the Dockerfile is made of it
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from bentoml.build import dockerfile
 from bentoml.build.dockerfile_template import render_template
 from bentoml.build.options import BuildOptions
-from bentoml.build.requirements import inside
+from bentoml.build.paths import file_in
 from bentoml.exceptions import InvalidArgument
 from bentoml.tag import validate_part
 
@@ -43,8 +43,8 @@ def write(folder: Path, options: BuildOptions, *, context: Path, name: str) -> N
         name: of the bento.
 
     Raises:
-        InvalidArgument: a value cannot be used; names its key.
-        BentoMLException: a file is missing, or the template cannot be rendered.
+        InvalidArgument: a value cannot be used, or a file is missing; names its key.
+        BentoMLException: the template cannot be rendered.
     """
     docker = options.docker
     python_version = docker.python_version or ".".join(map(str, sys.version_info[:2]))
@@ -59,13 +59,13 @@ def write(folder: Path, options: BuildOptions, *, context: Path, name: str) -> N
     if docker.dockerfile_template is None:
         text = "\n".join(part(dockerfile.Layout()) for part in made.values())
     else:
-        template = inside(context, docker.dockerfile_template, "docker.dockerfile_template")
+        template = file_in(context, docker.dockerfile_template, "docker.dockerfile_template")
         shutil.copyfile(template, target / "Dockerfile.template")
         text = render_template(template, made, docker)
     _write_text(target / "Dockerfile", text)
     _write_text(target / "entrypoint.sh", ENTRYPOINT, mode=0o755)
     if docker.setup_script is not None:
-        script = inside(context, docker.setup_script, "docker.setup_script")
+        script = file_in(context, docker.setup_script, "docker.setup_script")
         if not script.stat().st_mode & 0o100:
             raise InvalidArgument(
                 f"docker.setup_script: {docker.setup_script!r} is not executable",

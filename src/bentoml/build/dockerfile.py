@@ -5,8 +5,9 @@
       └─ (final)     PREFIX, models, sources, set-up script         what changes most comes last
 
 No line is made of a user's text as it stands: it goes into the arguments of an exec form, which is JSON, or into a
-quoted value of ENV, or is refused. The shell forms are of constants alone. It needs BuildKit, buildah or podman: they know how to keep pip's downloads from one
-build to the next (`RUN --mount=type=cache`), and how to hand in a pip.conf that stays out of the image.
+quoted value of ENV, or is refused. The shell forms are of constants alone. It needs BuildKit, buildah or podman: they
+know how to keep pip's downloads from one build to the next (`RUN --mount=type=cache`), and how to hand in a pip.conf
+that stays out of the image.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 from bentoml.build.base_image import BaseImage, choose
 from bentoml.build.options import BuildOptions
-from bentoml.build.requirements import require_plain
+from bentoml.build.paths import require_plain
 from bentoml.exceptions import InvalidArgument
 
 __all__ = ["BLOCKS", "Layout", "blocks", "render"]
@@ -154,8 +155,9 @@ def _packages(bento: _Bento) -> list[str]:
     if bento.options.conda.is_used:
         lines += [
             "COPY env/conda/ /tmp/bento/conda/",
-            f"RUN --mount=type=cache,target=/opt/conda/pkgs conda create --yes --prefix {PREFIX} python={bento.python} pip"
-            f" \\\n && conda env update --prefix {PREFIX} --file /tmp/bento/conda/environment.yml",
+            "RUN --mount=type=cache,target=/opt/conda/pkgs \\\n"
+            f"    conda create --yes --prefix {PREFIX} python={bento.python} pip \\\n"
+            f" && conda env update --prefix {PREFIX} --file /tmp/bento/conda/environment.yml",
         ]
     else:
         lines.append("RUN " + _VENV.format(base.python, "--system-site-packages " if base.sees_site_packages else ""))

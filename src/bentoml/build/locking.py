@@ -117,7 +117,7 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> subpr
 
 
 def _not_locked(said: str, options: PythonOptions) -> BentoMLException:
-    reason = " ".join(said.replace("×", " ").replace("╰─▶", " ").replace("│", " ").split())
+    reason = " ".join(re.sub(r"[^\x00-\x7f]", " ", said).split())
     for url in filter(None, [options.index_url, *options.extra_index_url, *options.find_links]):
         reason = reason.replace(url, without_credentials(url))
     if _NETWORK.search(reason):

@@ -1,11 +1,11 @@
 """env/python of a bento: the Python packages that it needs, pinned, and the script that installs them.
 
-    version.txt             X.Y.Z of the Python that it was built for
-    requirements.txt        what was asked for
-    requirements.lock.txt   every package with its version and digests
-    constraints.txt         versions of what others may ask for; only where a requirements file has constraints
-    wheels/                 a wheel of this package, and those of the user
-    install.sh              installs all of it into the environment of `python`
+version.txt             X.Y.Z of the Python that it was built for
+requirements.txt        what was asked for
+requirements.lock.txt   every package with its version and digests
+constraints.txt         versions of what others may ask for; only where a requirements file has constraints
+wheels/                 a wheel of this package, and those of the user
+install.sh              installs all of it into the environment of `python`
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pathlib import Path
 from bentoml.build import own_wheel
 from bentoml.build.locking import lock
 from bentoml.build.options import PythonOptions
-from bentoml.build.requirements import Requirements, inside, read, without_credentials
+from bentoml.build.paths import file_in
+from bentoml.build.requirements import Requirements, read, without_credentials
 from bentoml.exceptions import InvalidArgument
 
 __all__ = ["install_script", "write"]
@@ -45,7 +46,7 @@ def write(folder: Path, options: PythonOptions, *, context: Path, python_version
     wanted = read(options, context=context)
     own_extras = _known_extras(wanted.own_extras)
     wanted = wanted._replace(own_extras=own_extras)
-    wheels = [_checked_wheel(inside(context, name, "python.wheels"), name) for name in options.wheels]
+    wheels = [_checked_wheel(file_in(context, name, "python.wheels"), name) for name in options.wheels]
     target = folder / "env" / "python"
     (target / "wheels").mkdir(parents=True)
     carried = [own_wheel.write(target / "wheels")]
@@ -81,7 +82,7 @@ def install_script(wanted: Requirements) -> str:
         "PIP_NO_INDEX": ["1"] if options.no_index else [],
     }
     exports = "".join(
-        f"[ -n \"${{{name}:-}}\" ] || export {name}={shlex.quote(' '.join(map(without_credentials, values)))}\n"
+        f'[ -n "${{{name}:-}}" ] || export {name}={shlex.quote(" ".join(map(without_credentials, values)))}\n'
         for name, values in defaults.items()
         if values
     )

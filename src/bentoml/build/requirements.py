@@ -9,6 +9,7 @@ one, a variable of the shell) is refused with its place.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bentoml.build.options import PythonOptions
+from bentoml.build.paths import file_in, require_plain
 from bentoml.exceptions import BentoMLException, InvalidArgument
 
-__all__ = ["OWN_NAMES", "Requirements", "inside", "read", "require_plain", "without_credentials"]
+__all__ = ["OWN_NAMES", "Requirements", "read", "without_credentials"]
 
 #: Distributions that hold the package `bentoml`; a bento brings its own wheel of it.
 OWN_NAMES = ("bentoml", "makunouchi")
@@ -34,8 +36,6 @@ _REQUIREMENT = re.compile(
     rf"(?:(?P<name>{_NAME})\s*(?:{_EXTRAS})?\s*(?:@\s*(?P<named_url>{_URL})|{_VERSIONS})|(?P<url>{_URL}))"
     rf"\s*(?:;{_MARKER})?(?P<hashes>{_HASHES})"
 )
-#: Characters that end a line for some reader, or that no reader shows.
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _WHY_NOT_PATHS = "a path means nothing in an image; build a wheel of it and name that in `python.wheels`"
 
 
@@ -59,12 +59,12 @@ def read(options: PythonOptions, *, context: Path) -> Requirements:
     """The requirements of a bentofile.
 
     Raises:
-        InvalidArgument: a line cannot be used; says where it stands, and why.
-        BentoMLException: a requirements file is missing or lies outside of the build context.
+        InvalidArgument: a line cannot be used, or a file is missing or lies outside of the build context; says where.
+        BentoMLException: a requirements file cannot be read.
     """
     reader = _Reader(context, options)
     if options.requirements_txt is not None:
-        reader.file(inside(context, options.requirements_txt, "python.requirements_txt"), is_constraint=False)
+        reader.file(file_in(context, options.requirements_txt, "python.requirements_txt"), is_constraint=False)
     else:
         for number, package in enumerate(options.packages):
             reader.requirement(require_plain(package, f"python.packages[{number}]"), f"python.packages[{number}]")
@@ -105,7 +105,9 @@ class _Reader:
             return
         option, value = _option_of(line)
         if option in ("-r", "--requirement", "-c", "--constraint"):
-            nested = inside(self._context, str(folder / value), where)
+            # Relative to the file that names it, as pip takes it; `..` is fine as long as it stays in the context.
+            named = os.path.normpath(folder.relative_to(self._context.resolve()) / value)
+            nested = file_in(self._context, named, where)
             self.file(nested, is_constraint=is_constraint or option in ("-c", "--constraint"))
         elif option in ("-e", "--editable"):
             raise InvalidArgument(f"{where}: {line!r} cannot be installed in a bento: {_WHY_NOT_PATHS}")
@@ -211,35 +213,6 @@ def _is_path(line: str) -> bool:
     """Whether pip would look for a file: a wheel or a folder, which has a slash before anything else."""
     first = line.split("@")[0].split(";")[0].strip()
     return "://" not in first and ("/" in first or "\\" in first or first.endswith((".whl", ".tar.gz", ".zip")))
-
-
-def inside(context: Path, named: str, key: str) -> Path:
-    """The file in the build context that `key` names, links resolved.
-
-    Raises:
-        InvalidArgument: it leads outside.
-        BentoMLException: it is not there.
-    """
-    require_plain(named, key)
-    root = context.resolve()
-    path = (root / named).resolve()
-    if not path.is_relative_to(root):
-        raise InvalidArgument(f"{key}: {named!r} lies outside of the build context {root}")
-    if not path.is_file():
-        raise BentoMLException(f"{key}: there is no file {named!r} in {root}")
-    return path
-
-
-def require_plain(text: str, key: str) -> str:
-    """The text, if it is one line that everyone reads alike.
-
-    Raises:
-        InvalidArgument: it holds a control character or a line break; names the key.
-    """
-    found = _UNSEEN.search(text)
-    if found:
-        raise InvalidArgument(f"{key}: {text[:80]!r} holds the character {found[0]!r}, which is refused")
-    return text
 
 
 def _require_word(text: str, key: str) -> None:
