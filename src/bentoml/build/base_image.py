@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from bentoml.build.options import BuildOptions
@@ -77,6 +78,8 @@ def choose(options: BuildOptions, *, python_version: str) -> BaseImage:
         InvalidArgument: there is none for this combination; names the key and what there is.
     """
     docker = options.docker
+    if not re.fullmatch(r"3\.[0-9]{1,2}(\.[0-9]{1,2})?", python_version, re.ASCII):
+        raise InvalidArgument(f"docker.python_version: {python_version!r} is not a version", hint='as in "3.12"')
     if docker.base_image is not None:
         return BaseImage(_reference(docker.base_image), install="", sees_site_packages=True)
     versions = PYTHON_VERSIONS.get(docker.distro)

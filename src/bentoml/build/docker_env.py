@@ -48,9 +48,13 @@ def write(folder: Path, options: BuildOptions, *, context: Path, name: str) -> N
     """
     docker = options.docker
     python_version = docker.python_version or ".".join(map(str, sys.version_info[:2]))
+    try:
+        name = validate_part(name, "name of a bento")
+    except ValueError as error:
+        raise InvalidArgument(f"name: {error}") from error
     made = dockerfile.blocks(
         options,
-        name=validate_part(name, "name of a bento"),
+        name=name,
         python_version=python_version,
         has_models=(folder / "models").is_dir(),
     )

@@ -147,7 +147,7 @@ class _Reader:
         import msgspec
 
         options, index = self._options, self._index
-        args = shlex.split(require_plain(options.pip_args or "", "python.pip_args")) + index["pip_args"]
+        args = [*_words(options.pip_args or ""), *index["pip_args"]]
         merged = msgspec.structs.replace(
             options,
             index_url=options.index_url or (index["index_url"][-1] if index["index_url"] else None),
@@ -224,6 +224,13 @@ def _require_word(text: str, key: str) -> None:
             f"{key}: variables are not expanded in a bento",
             hint="give the address to the build instead, as PIP_INDEX_URL or PIP_EXTRA_INDEX_URL",
         )
+
+
+def _words(pip_args: str) -> list[str]:
+    try:
+        return shlex.split(require_plain(pip_args, "python.pip_args"))
+    except ValueError as error:
+        raise InvalidArgument(f"python.pip_args: {pip_args!r} cannot be split into words: {error}") from error
 
 
 def _has_credentials(url: str) -> bool:
