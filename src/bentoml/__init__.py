@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bentoml._version import __version__
 
 if TYPE_CHECKING:
+    import bentoml.bentos as bentos
     import bentoml.config as config
     import bentoml.container as container
     import bentoml.exceptions as exceptions
@@ -24,14 +25,17 @@ if TYPE_CHECKING:
     import bentoml.types as types
     import bentoml.xgboost as xgboost
     from bentoml._context import Context, Cookie
+    from bentoml.bentos import delete, export_bento, get, import_bento, list
     from bentoml.runner.runnable import Runnable
     from bentoml.runner.runner import Runner
     from bentoml.service.loader import load
     from bentoml.service.service import Service
+    from bentoml.store.bento import Bento
     from bentoml.store.model import Model
     from bentoml.tag import Tag
 
 __all__ = [
+    "Bento",
     "Context",
     "Cookie",
     "Model",
@@ -40,11 +44,17 @@ __all__ = [
     "Service",
     "Tag",
     "__version__",
+    "bentos",
     "config",
     "container",
+    "delete",
     "exceptions",
+    "export_bento",
+    "get",
+    "import_bento",
     "io",
     "lightgbm",
+    "list",
     "load",
     "metrics",
     "models",
@@ -57,6 +67,7 @@ __all__ = [
 
 #: Name → the module that defines it. A public name that is not here is a submodule.
 _HOME_OF = {
+    "Bento": "store.bento",
     "Context": "_context",
     "Cookie": "_context",
     "Model": "store.model",
@@ -64,6 +75,11 @@ _HOME_OF = {
     "Runner": "runner.runner",
     "Service": "service.service",
     "Tag": "tag",
+    "delete": "bentos",
+    "export_bento": "bentos",
+    "get": "bentos",
+    "import_bento": "bentos",
+    "list": "bentos",
     "load": "service.loader",
 }
 

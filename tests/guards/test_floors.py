@@ -18,6 +18,7 @@ FLOORS = [
     {"lightgbm", "picklable_model", "sklearn", "xgboost"},
     {"service"},
     {"build", "server"},
+    {"bentos"},
     {"container", "testing"},
     {"cli"},
     {"__init__", "__main__"},
