@@ -1,7 +1,7 @@
 """Building a bento: a project, its models and its environment in one folder that appears in the store at once, or not.
 
-    select files ─► describe the service (another process) ─► draft: src, models, env, apis, README.md, bento.yaml
-                 ─► SHA256SUMS ─► fsync ─► rename to <name>/<version>
+select files ─► describe the service (another process) ─► draft: src, models, env, apis, README.md, bento.yaml
+             ─► SHA256SUMS ─► fsync ─► rename to <name>/<version>
 """
 
 from __future__ import annotations
@@ -245,9 +245,7 @@ def _section(options: DockerOptions | PythonOptions | CondaOptions) -> dict[str,
     return {key: None if value in ([], {}) else value for key, value in fields.items()}
 
 
-def _write_documents(
-    draft: Path, options: BuildOptions, service: Description, info: BentoInfo, context: Path
-) -> None:
+def _write_documents(draft: Path, options: BuildOptions, service: Description, info: BentoInfo, context: Path) -> None:
     readme = readme_text(options.description, service, info.tag, [model.tag for model in info.models], context)
     (draft / "README.md").write_text(readme, encoding="utf-8")
     document = {**service.openapi, "info": {**service.openapi["info"], "version": info.version, "description": readme}}

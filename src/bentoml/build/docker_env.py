@@ -7,18 +7,21 @@ Dockerfile.template            what docker.dockerfile_template names, as it was;
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from pathlib import Path
 
 from bentoml.build import dockerfile
 from bentoml.build.dockerfile_template import render_template
-from bentoml.build.options import BuildOptions
+from bentoml.build.options import BuildOptions, DockerOptions
 from bentoml.build.paths import file_in
 from bentoml.exceptions import InvalidArgument
 from bentoml.tag import validate_part
 
 __all__ = ["ENTRYPOINT", "write"]
+
+logger = logging.getLogger("bentoml")
 
 #: Runs as the first process of the container and becomes the server, which thereby gets the signals.
 ENTRYPOINT = """#!/bin/sh
@@ -58,6 +61,7 @@ def write(folder: Path, options: BuildOptions, *, context: Path, name: str) -> N
         python_version=python_version,
         has_models=(folder / "models").is_dir(),
     )
+    _say_what_has_no_effect(docker)
     target = folder / "env" / "docker"
     target.mkdir(parents=True)
     if docker.dockerfile_template is None:
@@ -77,6 +81,12 @@ def write(folder: Path, options: BuildOptions, *, context: Path, name: str) -> N
             )
         shutil.copyfile(script, target / "setup_script")
         (target / "setup_script").chmod(0o755)
+
+
+def _say_what_has_no_effect(docker: DockerOptions) -> None:
+    for key in ("cuda_version", "system_packages") if docker.base_image is not None else ():
+        if getattr(docker, key):
+            logger.warning("docker.%s has no effect with docker.base_image: install it in that image", key)
 
 
 def _write_text(path: Path, text: str, *, mode: int = 0o644) -> None:

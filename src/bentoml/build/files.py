@@ -138,9 +138,7 @@ class _Walk:
                     raise _leads_out(name, real)
                 return None
             if real in folder.real:
-                raise InvalidArgument(
-                    f"{name!r} is a link to a folder that holds it", hint=f'exclude it: "/{name}"'
-                )
+                raise InvalidArgument(f"{name!r} is a link to a folder that holds it", hint=f'exclude it: "/{name}"')
         return _Folder(entry.path, name + "/", folder.ignores, (*folder.real, real))
 
     def _require_regular(self, entry: os.DirEntry[str], name: str) -> None:
