@@ -14,6 +14,7 @@ from bentoml._version import __version__
 if TYPE_CHECKING:
     import bentoml.bentos as bentos
     import bentoml.config as config
+    import bentoml.container as container
     import bentoml.exceptions as exceptions
     import bentoml.io as io
     import bentoml.lightgbm as lightgbm
@@ -46,6 +47,7 @@ __all__ = [
     "__version__",
     "bentos",
     "config",
+    "container",
     "delete",
     "exceptions",
     "export_bento",

@@ -19,7 +19,7 @@ FLOORS = [
     {"service"},
     {"build", "server"},
     {"bentos"},
-    {"testing"},
+    {"container", "testing"},
     {"cli"},
     {"__init__", "__main__"},
 ]

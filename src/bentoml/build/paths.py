@@ -30,7 +30,7 @@ def file_in(context: Path, name: str, key: str) -> Path:
         InvalidArgument: it is absolute, climbs out with `..`, begins with `~`, is a link to outside, or is not there;
             names it.
     """
-    path = Path(name)
+    path = Path(require_plain(name, key))
     if not name or path.is_absolute() or ".." in path.parts or name.startswith("~") or "\\" in name:
         raise InvalidArgument(
             f"`{key}`: {name!r} leads out of the build context", hint="name a file below it, by a relative path"

@@ -17,6 +17,7 @@ COMMANDS = {
     "build": "build:build",
     "completion": "completion:completion",
     "config": "config:config",
+    "containerize": "containerize:containerize",
     "delete": "bentos:delete",
     "env": "env:env",
     "export": "bentos:export",
