@@ -78,7 +78,10 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         labels={"owner": "team", "year": "2026"},
         include=["*.py", "models.json"],
         exclude=["tests/"],
-        models=[ModelOption(tag="credit_risk_model:latest"), ModelOption(tag="other:v1", filter="label:staging", alias="other")],
+        models=[
+            ModelOption(tag="credit_risk_model:latest"),
+            ModelOption(tag="other:v1", filter="label:staging", alias="other"),
+        ],
         docker=DockerOptions(
             python_version="3.11",
             cuda_version="11.6",

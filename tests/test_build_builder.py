@@ -75,7 +75,9 @@ def test_a_bento_holds_all_that_serving_needs(project: Path) -> None:
     info = bento.info
     assert (info.service, info.tag, info.labels) == ("service:svc", Tag("payments", "v1"), {"owner": "team"})
     assert [(model.tag, model.module) for model in info.models] == [(Tag("rules", "v1"), "bentoml.picklable_model")]
-    assert [(runner.name, runner.runnable_type, runner.models) for runner in info.runners] == [("rules", "ModelRunnable", ["rules:v1"])]
+    assert [(runner.name, runner.runnable_type, runner.models) for runner in info.runners] == [
+        ("rules", "ModelRunnable", ["rules:v1"])
+    ]
     assert [(api.name, api.input_type, api.output_type) for api in info.apis] == [("decide", "JSON", "JSON")]
     assert info.docker["distro"] == "debian"
     assert info.docker["python_version"] == f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -94,10 +96,18 @@ def test_two_builds_of_one_project_differ_in_version_and_time_alone(project: Pat
     first, second = build(project, "v1"), build(project, "v2")
     one, two = contents(first.path), contents(second.path)
     assert one.keys() == two.keys()
-    assert {name for name in one if one[name] != two[name]} == {"README.md", "SHA256SUMS", "apis/openapi.yaml", "bento.yaml"}
+    assert {name for name in one if one[name] != two[name]} == {
+        "README.md",
+        "SHA256SUMS",
+        "apis/openapi.yaml",
+        "bento.yaml",
+    }
     # `v1` of the model stays `v1`; everything else is the same once the versions are.
     for name in ("README.md", "apis/openapi.yaml", "bento.yaml"):
-        same = [re.sub(rb"payments:v[12]|\nversion: v[12]|  version: v[12]|creation_time: .*", b"", each[name]) for each in (one, two)]
+        same = [
+            re.sub(rb"payments:v[12]|\nversion: v[12]|  version: v[12]|creation_time: .*", b"", each[name])
+            for each in (one, two)
+        ]
         assert same[0] == same[1], name
     for name in one:
         if name.startswith(("src/", "models/rules/v1/")):
@@ -168,7 +178,10 @@ def test_a_store_in_the_project_is_not_built_into_the_bento(project: Path, monke
     monkeypatch.setenv("BENTOML_HOME", str(project / "home"))
     save_rules()
     bento = build(project, include=["*"])
-    assert {name for name in contents(bento.path) if name.startswith("src/")} == {"src/service.py", "src/bentofile.yaml"}
+    assert {name for name in contents(bento.path) if name.startswith("src/")} == {
+        "src/service.py",
+        "src/bentofile.yaml",
+    }
 
 
 def test_build_bentofile_reads_the_file_and_leaves_the_folder(project: Path, tmp_path: Path) -> None:

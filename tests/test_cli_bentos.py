@@ -46,7 +46,12 @@ def refusal(*args: str, home: Path) -> str:
 
 def test_list_prints_a_table_with_the_newest_first(home: Path) -> None:
     lines = run("list", home=home).stdout.splitlines()
-    assert [heading.strip() for heading in lines[0].split("  ") if heading] == ["Tag", "Size", "Model Size", "Creation Time"]
+    assert [heading.strip() for heading in lines[0].split("  ") if heading] == [
+        "Tag",
+        "Size",
+        "Model Size",
+        "Creation Time",
+    ]
     assert [line.split()[0] for line in lines[1:]] == ["payments:b", "payments:a"]
 
 

@@ -26,5 +26,10 @@ def test_a_long_list_is_summed_up_unless_that_saves_nothing(tmp_path: Path) -> N
     assert "…" not in "".join(tree_lines(tmp_path, title="t", max_entries=4))
 
 
+def test_deep_folders_are_one_line(tmp_path: Path) -> None:
+    write(tmp_path, "a/b/c.txt", "xx")
+    assert [line.split()[-3] for line in tree_lines(tmp_path, title="t", max_depth=2)] == ["t", "a/", "b/"]
+
+
 def test_an_empty_folder_is_one_line(tmp_path: Path) -> None:
     assert tree_lines(tmp_path, title="t") == ["t  0.00 B"]

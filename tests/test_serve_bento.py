@@ -31,9 +31,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("options", [{}, WORKERS], ids=["in_process", "worker_process"])
 @pytest.mark.parametrize("how", ["tag", "folder", "archive", "inside"])
-def test_a_bento_answers_from_what_it_carries(
-    shipped: Path, tmp_path: Path, how: str, options: dict[str, str]
-) -> None:
+def test_a_bento_answers_from_what_it_carries(shipped: Path, tmp_path: Path, how: str, options: dict[str, str]) -> None:
     home = tmp_path / "home"
     extra = {"BENTOML_API_WORKERS": "1", **options}
     folder = tmp_path

@@ -113,7 +113,9 @@ def test_models_in_sight_are_the_bentos_first_then_the_stores(built: Bento) -> N
             assert bentoml.models.get("rules:v2").path == newer.path
             assert [model.tag.version for model in bentoml.models.list("rules")] == ["v1", "v2"]
             assert bentoml.models.list("rules:v1")[0].path.startswith(built.path)
-            with pytest.raises(NotFound, match=r"^no model 'nosuch' .*, and none in the bento payments:v1 \(hint: build"):
+            with pytest.raises(
+                NotFound, match=r"^no model 'nosuch' .*, and none in the bento payments:v1 \(hint: build"
+            ):
                 bentoml.models.get("nosuch")
             with pytest.raises(NotFound):
                 bentoml.models.list("nosuch")

@@ -36,7 +36,9 @@ INFO = BentoInfo(
         BentoModelInfo(tag=Tag("rules", "v1"), module="bentoml.sklearn", creation_time=MOMENT),
         BentoModelInfo(tag=Tag("rules", "v2"), module="bentoml.sklearn", creation_time=MOMENT, alias="old"),
     ],
-    runners=[BentoRunnerInfo(name="rules", runnable_type="ModelRunnable", models=["rules:v1"], resource_config={"cpu": 2})],
+    runners=[
+        BentoRunnerInfo(name="rules", runnable_type="ModelRunnable", models=["rules:v1"], resource_config={"cpu": 2})
+    ],
     apis=[BentoApiInfo(name="decide", input_type="JSON", output_type="Text")],
     **SECTIONS,
 )
@@ -170,7 +172,10 @@ def test_a_bento_has_the_members_of_bentoml(archive: Path) -> None:
     assert [model.tag for model in bento.models] == [Tag("rules", "v1")]
     on_disk = sum(path.stat().st_size for path in Path(bento.path).rglob("*") if path.is_file())
     assert bento.file_size == bento.total_size() == on_disk
-    with pytest.raises(BentoMLException, match=r"'../x' leads out of the folder of Bento\(tag=\"payments:v1\"\) \(hint: name a file inside the bento\)"):
+    with pytest.raises(
+        BentoMLException,
+        match=r"'../x' leads out of the folder of Bento\(tag=\"payments:v1\"\) \(hint: name a file inside the bento\)",
+    ):
         bento.path_of("../x")
     with pytest.raises(BentoMLException, match=r"^a Bento cannot be made directly"):
         Bento()
@@ -199,7 +204,9 @@ def test_a_bento_without_copies_needs_the_models_of_the_store(home: Path, tmp_pa
     assert bento.models == []
     assert needed_by([model.tag]) == [(bento.tag, model.tag)]
     for named in ("rules:v1", "rules"):
-        with pytest.raises(BentoMLException, match=r"^nothing is deleted: payments:v1 needs rules:v1 \(hint: delete these"):
+        with pytest.raises(
+            BentoMLException, match=r"^nothing is deleted: payments:v1 needs rules:v1 \(hint: delete these"
+        ):
             bentoml.models.delete(named)
     bentoml.delete("payments")
     bentoml.models.delete("rules")
@@ -240,7 +247,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_an_import_asks_for_trust_as_a_bento_holds_code(archive: Path, home: Path) -> None:
     with pytest.raises(BentoMLException) as raised:
         bentoml.import_bento(archive)
-    assert str(raised.value).startswith(f"{archive} is not imported: loading it may run code from 'env/docker/Dockerfile'")
+    assert str(raised.value).startswith(
+        f"{archive} is not imported: loading it may run code from 'env/docker/Dockerfile'"
+    )
     assert "`--trust`" in str(raised.value)
     assert bentoml.list() == []
     assert not any((home / "bentos").glob("[!.]*"))

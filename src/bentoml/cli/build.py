@@ -70,7 +70,7 @@ def _show(bento: Bento, elapsed_s: float) -> None:
     if not logger.isEnabledFor(logging.INFO):
         click.echo(str(bento))
         return
-    lines = tree_lines(Path(bento.path), title=str(bento.tag), max_entries=6)
+    lines = tree_lines(Path(bento.path), title=str(bento.tag), max_entries=6, max_depth=2)
     following = {
         f"bentoml serve {bento.tag}": "serve it",
         f"bentoml containerize {bento.tag}": "make an image of it",

@@ -13,6 +13,8 @@ __all__ = ["tree_lines"]
 
 #: A folder with more entries than this shows the first ones and a sum.
 MAX_ENTRIES = 12
+#: Deeper folders are one line with what they hold together.
+MAX_DEPTH = 6
 
 
 class _Line(NamedTuple):
@@ -20,10 +22,9 @@ class _Line(NamedTuple):
     size_bytes: int
 
 
-def tree_lines(folder: Path, *, title: str, max_entries: int = MAX_ENTRIES) -> list[str]:
+def tree_lines(folder: Path, *, title: str, max_entries: int = MAX_ENTRIES, max_depth: int = MAX_DEPTH) -> list[str]:
     """The lines of the tree; each file and folder with its size, the sizes below one another."""
-    total = _size(folder)
-    lines = [_Line(title, total), *_below(folder, "", max_entries)]
+    lines = [_Line(title, _size(folder)), *_below(folder, "", max_entries, max_depth)]
     width = max(len(line.text) for line in lines)
     sizes = [output.size_text(line.size_bytes) for line in lines]
     longest = max(map(len, sizes))
@@ -32,7 +33,7 @@ def tree_lines(folder: Path, *, title: str, max_entries: int = MAX_ENTRIES) -> l
     ]
 
 
-def _below(folder: Path, indent: str, max_entries: int) -> Iterator[_Line]:
+def _below(folder: Path, indent: str, max_entries: int, depth: int) -> Iterator[_Line]:
     entries = sorted(folder.iterdir())
     # One line for the rest is worth it only if it stands for several.
     shown = entries if len(entries) <= max_entries + 1 else entries[:max_entries]
@@ -41,8 +42,8 @@ def _below(folder: Path, indent: str, max_entries: int) -> Iterator[_Line]:
         is_last = number == len(shown) and not rest
         name = entry.name + ("/" if entry.is_dir() else "")
         yield _Line(f"{indent}{'└── ' if is_last else '├── '}{name}", _size(entry))
-        if entry.is_dir():
-            yield from _below(entry, indent + ("    " if is_last else "│   "), max_entries)
+        if entry.is_dir() and depth > 1:
+            yield from _below(entry, indent + ("    " if is_last else "│   "), max_entries, depth - 1)
     if rest:
         yield _Line(f"{indent}└── … {len(rest)} more", sum(map(_size, rest)))
 
