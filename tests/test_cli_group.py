@@ -36,6 +36,7 @@ def test_the_commands_are_the_ones_of_the_reference() -> None:
         "build",
         "completion",
         "config",
+        "containerize",
         "delete",
         "env",
         "export",
