@@ -16,6 +16,7 @@ __all__ = ["cli", "main"]
 COMMANDS = {
     "completion": "completion:completion",
     "config": "config:config",
+    "deploy": "deploy:deploy",
     "env": "env:env",
     "models": "models:models",
     "serve": "serve:serve",

@@ -26,6 +26,7 @@ from bentoml.service.service import Service
 
 __all__ = ["App"]
 
+
 class App:
     """Answers the requests of one worker process.
 
