@@ -18,7 +18,7 @@ FLOORS = [
     {"lightgbm", "picklable_model", "sklearn", "xgboost"},
     {"service"},
     {"build", "server"},
-    {"testing"},
+    {"kubernetes", "testing"},
     {"cli"},
     {"__init__", "__main__"},
 ]
