@@ -19,7 +19,7 @@ FLOORS = [
     {"service"},
     {"build", "client", "server"},
     {"bentos", "http_server"},
-    {"container", "testing"},
+    {"container", "kubernetes", "testing"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -19,6 +19,7 @@ COMMANDS = {
     "config": "config:config",
     "containerize": "containerize:containerize",
     "delete": "bentos:delete",
+    "deploy": "deploy:deploy",
     "env": "env:env",
     "export": "bentos:export",
     "get": "bentos:get",
