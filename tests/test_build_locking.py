@@ -87,7 +87,10 @@ def test_a_conflict_is_told_in_the_words_of_uv(index: Path, tmp_path: Path) -> N
     )
 
 
-def test_an_index_that_cannot_be_reached_is_told_without_its_credentials(tmp_path: Path) -> None:
+def test_an_index_that_cannot_be_reached_is_told_without_its_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     options = PythonOptions(index_url="http://me:secret@127.0.0.1:9/simple")
     with pytest.raises(BentoMLException) as caught:
         lock(Requirements(["alpha"], [], [], options), [own(tmp_path)], python_version="3.12")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -64,11 +65,12 @@ def lock(wanted: Requirements, wheels: list[Path], *, python_version: str) -> st
 
 def _arguments(options: PythonOptions, minor: str, *, carried: list[str]) -> list[str]:
     arguments = [
-        "pip", "compile", "requirements.in", "--constraint", "constraints.in", "--universal",
-        "--python-version", minor, "--generate-hashes", "--no-header", "--no-annotate", "--quiet", "--no-progress",
-        "--color", "never",
+        "pip", "compile", "requirements.in", "--constraint", "constraints.in", "--universal", "--generate-hashes",
+        # This interpreter reads what is only a source; uv would look for, and fetch, one of the version locked for.
+        "--python-version", minor, "--python", sys.executable, "--no-python-downloads",
+        "--no-header", "--no-annotate", "--quiet", "--no-progress", "--color", "never",
     ]  # fmt: skip
-    for name in {*OWN_NAMES, *carried}:
+    for name in dict.fromkeys([*OWN_NAMES, *carried]):
         arguments += ["--no-emit-package", name]
     for place in options.find_links:
         arguments += ["--find-links", place]
