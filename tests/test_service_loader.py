@@ -148,7 +148,11 @@ def test_one_service_under_two_names_is_one(project: Path) -> None:
             "importing 'service' failed: {folder}/service.py:1: ModuleNotFoundError: No module named 'nosuch' "
             "(hint: pip install nosuch)",
         ),
-        ("nosuch:svc", "", "there is no module 'nosuch' in {folder}, and no bento of that name in the store (hint: Python files there: service.py)"),
+        (
+            "nosuch:svc",
+            "",
+            "there is no module 'nosuch' in {folder}, and no bento of that name in the store (hint: Python files there: service.py)",
+        ),
         (
             "nosuch.py",
             "",

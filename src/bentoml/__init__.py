@@ -6,6 +6,7 @@ only what it needs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from bentoml._version import __version__
@@ -99,7 +100,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> Iterable[str]:
     return sorted({*__all__, *globals()})
 
 

@@ -236,9 +236,7 @@ def _check_pattern(pattern: str, key: str) -> None:
     except ValueError as error:
         raise InvalidArgument(f"`{key}`: {error}") from error
     if pattern.strip() and not pattern.startswith("#") and all(each.include is None for each in compiled):
-        raise InvalidArgument(
-            f"`{key}`: {pattern!r} is no pattern", hint="patterns are those of .gitignore: *.py, src/"
-        )
+        raise InvalidArgument(f"`{key}`: {pattern!r} is no pattern", hint="write it as in .gitignore: *.py, src/")
 
 
 def _check_models(models: list[ModelOption]) -> None:

@@ -121,7 +121,7 @@ def described(service: Service, root: Path) -> Description:
                 runnable_type=runner.runnable_class.__name__,
                 embedded=runner.embedded,
                 models=[str(model.tag) for model in runner.models],
-                resource_config=loaded.runner(runner.name).resources,
+                resource_config=_resources(loaded.runner(runner.name)),
             )
             for runner in service.runners
         ],
@@ -135,13 +135,19 @@ def described(service: Service, root: Path) -> Description:
     )
 
 
+def _resources(settings: config.RunnerConfig) -> dict[str, Any] | None:
+    return settings.resources if isinstance(settings.resources, dict) else None
+
+
 def _own_files(root: Path) -> list[str]:
     found = []
-    for module in list(sys.modules.values()):
+    for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) if isinstance(module, types.ModuleType) else None
-        # A virtual environment may lie in the project.
-        if file and file.startswith(f"{root}{os.sep}") and not file.startswith(f"{sys.prefix}{os.sep}"):
-            found.append(Path(file).relative_to(root).as_posix())
+        if file and file.startswith(f"{root}{os.sep}"):
+            inside = Path(file).relative_to(root)
+            # Where it has another path than its name says, it was installed: from here, or into an environment in here.
+            if inside.as_posix().partition(".")[0] in (name.replace(".", "/"), f"{name.replace('.', '/')}/__init__"):
+                found.append(inside.as_posix())
     return sorted(found)
 
 

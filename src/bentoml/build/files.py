@@ -20,7 +20,7 @@ from bentoml.store.names import FoldedNames, safe_relative
 __all__ = ["SourceFile", "select"]
 
 IGNORE_FILE = ".bentoignore"
-#: What tools keep beside the sources and nobody serves. Hidden files in general do belong: `.streamlit`, `.env.example`.
+#: What tools keep beside the sources and nobody serves. Other hidden files do belong.
 NEVER = frozenset({".git", ".hg", ".svn", ".DS_Store", ".ipynb_checkpoints", "__pycache__"})
 #: A folder with one of these files is a virtual environment, or a cache that its tool can make again.
 MARKERS = ("pyvenv.cfg", "CACHEDIR.TAG")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bentoml.build import requirements
 from bentoml.build.options import BuildOptions
 
 __all__ = ["declared", "imported", "undeclared", "with_real_names"]
@@ -25,8 +26,6 @@ REAL_NAMES = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-#: The import package, and the distributions, of this very project: every bento has a wheel of it.
-OWN = frozenset({"bentoml", "makunouchi"})
 #: One library, built in several ways: `xgboost-cpu` is imported as `xgboost`.
 _VARIANT = re.compile(r"-(?:binary|cpu|gpu|headless)$")
 _NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
@@ -39,33 +38,23 @@ def with_real_names(packages: Iterable[str]) -> list[str]:
         match = _NAME.match(package)
         real = REAL_NAMES.get(match[1].lower()) if match else None
         if match and real:
-            logger.info("python.packages: %s is installed under the name %s", match[1], real)
+            # A warning, as a script may read the tag of the bento from stdout.
+            logger.warning("python.packages: %s is taken for %s, its name for pip", match[1], real)
             package = real + package[match.end() :]
         found.append(package)
     return found
 
 
 def declared(options: BuildOptions, context: Path) -> set[str]:
-    """The names of the distributions that the bentofile asks for, in their normal form."""
+    """The names of the distributions that the bentofile asks for, in their normal form.
+
+    Raises:
+        InvalidArgument: a requirement cannot be used; says where it stands.
+    """
     lines = [*options.conda.dependencies, *options.conda.pip]
     lines += [Path(wheel).name.partition("-")[0] for wheel in options.python.wheels]
-    if options.python.requirements_txt is not None:
-        lines += _lines_of(context / options.python.requirements_txt, context)
-    else:
-        lines += options.python.packages
+    lines += [line.rpartition("#egg=")[2] for line in requirements.read(options.python, context=context).packages]
     return {_normal(match[1]) for line in lines if (match := _NAME.match(line))}
-
-
-def _lines_of(path: Path, context: Path, depth: int = 0) -> list[str]:
-    """The lines of a requirements file and of those that it names; whether they are sound is judged elsewhere."""
-    found = []
-    for line in path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() and depth < 8 else ():
-        nested = re.match(r"\s*(?:-r|--requirement)[\s=]*(\S+)", line)
-        if nested and (path.parent / nested[1]).resolve().is_relative_to(context.resolve()):
-            found += _lines_of(path.parent / nested[1], context, depth + 1)
-        else:
-            found.append(line.rpartition("#egg=")[2])
-    return found
 
 
 def imported(sources: Mapping[str, Path], *, start: Iterable[str]) -> list[str]:
@@ -87,10 +76,9 @@ def imported(sources: Mapping[str, Path], *, start: Iterable[str]) -> list[str]:
             own = [name for name in _files_of(module) if name in sources]
             todo += [name for name in own if name not in seen]
             seen.update(own)
-            # A folder of the project may be a package without an __init__.py.
-            if not own and not any(name.startswith(f"{module.partition('.')[0]}/") for name in sources):
+            if not own and not _is_own(module.partition(".")[0], sources):
                 found.add(module.partition(".")[0])
-    return sorted(found - sys.stdlib_module_names - OWN)
+    return sorted(found - sys.stdlib_module_names - set(requirements.OWN_NAMES))
 
 
 def _files_of(module: str) -> Iterator[str]:
@@ -99,6 +87,12 @@ def _files_of(module: str) -> Iterator[str]:
     for count in range(1, len(parts) + 1):
         path = "/".join(parts[:count])
         yield from (f"{path}.py", f"{path}/__init__.py")
+
+
+def _is_own(name: str, sources: Iterable[str]) -> bool:
+    """Whether the project has such a package without an __init__.py, or such a module in a folder that it puts on the
+    path."""
+    return any(f"/{name}/" in f"/{source}" or source.endswith(f"/{name}.py") for source in sources)
 
 
 def _modules(tree: ast.AST) -> set[str]:
@@ -121,7 +115,7 @@ def undeclared(modules: Iterable[str], names: set[str]) -> list[str]:
     from importlib import metadata
 
     by_module = metadata.packages_distributions()
-    present = _closure({*names, *OWN})
+    present = _closure({*names, *requirements.OWN_NAMES})
     bases = {_VARIANT.sub("", name) for name in present}
     missing = set()
     for module in modules:

@@ -46,6 +46,7 @@ class ServeOptions(NamedTuple):
         identifier: as given by the user.
         development: one API worker.
         reload: restart the workers when a file of the working directory changes.
+        name: how the log calls what is served; by default the identifier.
     """
 
     identifier: str
@@ -53,6 +54,7 @@ class ServeOptions(NamedTuple):
     loaded: LoadedConfig
     development: bool = False
     reload: bool = False
+    name: str = ""
 
 
 def serve(options: ServeOptions) -> int:
@@ -214,18 +216,19 @@ class _Supervisor:
     def _announce(self) -> None:
         host, port = self.sock.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
+        name = self.options.name or self.options.identifier
         local = "localhost" if host in ("0.0.0.0", "::") else shown
         if self.config.api_server.metrics.enabled:
             logger.info(
                 'Prometheus metrics for HTTP BentoServer from "%s" can be accessed at http://%s:%d/metrics.',
-                self.options.identifier,
+                name,
                 local,
                 port,
             )
         logger.info(
             'Starting %s HTTP BentoServer from "%s" running on http://%s:%d (Press CTRL+C to quit)',
             "development" if self.options.development else "production",
-            self.options.identifier,
+            name,
             shown,
             port,
         )

@@ -32,7 +32,9 @@ _roots: list[Path] = []
 
 
 def load(
-    bento_identifier: str | os.PathLike[str] | Tag | Bento, working_dir: str | None = None, standalone_load: bool = False
+    bento_identifier: str | os.PathLike[str] | Tag | Bento,
+    working_dir: str | None = None,
+    standalone_load: bool = False,
 ) -> Service:
     """The service that `bento_identifier` names.
 

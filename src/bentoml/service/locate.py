@@ -1,9 +1,9 @@
 """What an identifier names: a module to import, or a bento. Decided without importing anything of the user's.
 
-    Tag, Bento                                ─► the bento
-    folder with a bento.yaml                  ─► the bento in it
-    folder with a bentofile.yaml or service.py ─► the module that it names
-    text                                      ─► the module, if there is one of that name; else the bento of that tag
+Tag, Bento                                ─► the bento
+folder with a bento.yaml                  ─► the bento in it
+folder with a bentofile.yaml or service.py ─► the module that it names
+text                                      ─► the module, if there is one of that name; else the bento of that tag
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bentoml.exceptions import BentoMLException, NotFound
 from bentoml.store.bento import Bento, get_bento, is_bento, open_bento
 from bentoml.tag import Tag
 
-__all__ = ["Located", "has_module", "locate", "located_in", "resolve_folder", "stored_bento"]
+__all__ = ["Located", "bento_named", "has_module", "locate", "located_in", "resolve_folder", "stored_bento"]
 
 
 class Located(NamedTuple):
@@ -53,17 +53,23 @@ def locate(identifier: str | os.PathLike[str] | Tag | Bento, working_dir: str | 
     if isinstance(identifier, Tag):
         return located_in(get_bento(identifier))
     text = os.fspath(identifier)
+    bento = bento_named(text, working_dir)
+    if bento is not None:
+        return located_in(bento)
     root = Path(working_dir or ".").resolve()
     folder = root / os.path.expanduser(text)
     if folder.is_dir():
-        if is_bento(folder):
-            return located_in(open_bento(folder.resolve()))
         return Located(folder.resolve() if working_dir is None else root, resolve_folder(folder))
-    if not has_module(text, root):
-        bento = stored_bento(text)
-        if bento is not None:
-            return located_in(bento)
     return Located(root, text)
+
+
+def bento_named(text: str, working_dir: str | None = None) -> Bento | None:
+    """The bento that `text` names: its folder, or a tag that is not the name of a module as well."""
+    root = Path(working_dir or ".").resolve()
+    folder = root / os.path.expanduser(text)
+    if folder.is_dir():
+        return open_bento(folder.resolve()) if is_bento(folder) else None
+    return None if has_module(text, root) else stored_bento(text)
 
 
 def located_in(bento: Bento) -> Located:

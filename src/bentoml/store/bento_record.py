@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bentoml.exceptions import BentoMLException, InvalidArgument
+from bentoml.exceptions import BentoMLException
 from bentoml.store.local import as_utc
 from bentoml.store.yaml_file import read_mapping, yaml_text
 from bentoml.tag import Tag
@@ -101,7 +101,7 @@ class BentoInfo(msgspec.Struct, frozen=True, kw_only=True):
         fields = read_mapping(path, kind="bento")
         try:
             return _info_of(fields)
-        except (msgspec.ValidationError, InvalidArgument, ValueError) as error:
+        except (msgspec.ValidationError, BentoMLException, ValueError) as error:
             raise BentoMLException(f"{path} is not the record of a bento: {error}") from error
 
 

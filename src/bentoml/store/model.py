@@ -218,7 +218,6 @@ class Model(Item):
         self._folder, self._verified = folder, False
 
 
-
 def open_model(tag: Tag, folder: Path, *, info: ModelInfo | None = None) -> Model:
     """The model in the folder of a store; its record is read when it is needed."""
     model = Model.__new__(Model)
