@@ -117,7 +117,7 @@ def containerize(
     chosen = choose(backend)
     tags = container.build(
         bento,
-        backend=chosen.name,
+        backend=chosen,
         image_tag=list(image_tag) or None,
         features=enable_features,
         run_as_root=run_as_root,
