@@ -319,9 +319,9 @@ KEYS = {
 @given(key=st.sampled_from(list(KEYS)), value=values)
 def test_any_value_of_any_key_is_options_or_one_error(key: Any, value: Any) -> None:
     fields = {key[0]: {key[1]: value}} if isinstance(key, tuple) else {key: value}
+    made, said = None, ""
     try:
         made = bentofile.options_of({**MINIMAL, **fields}, context=Path("/nonexistent"), where="bentofile.yaml")
     except InvalidArgument as error:
-        assert str(error).startswith("bentofile.yaml: ")
-    else:
-        assert isinstance(made, BuildOptions)
+        said = str(error)
+    assert isinstance(made, BuildOptions) or said.startswith("bentofile.yaml: ")

@@ -149,9 +149,30 @@ def test_models_of_the_bentofile_replace_those_of_the_service_and_may_have_an_al
         ("rules:v1", "oldest"), ("rules:v2", "newest"), ("rules:v2", None),
     ]  # fmt: skip
     assert Path(bento.path_of("models/rules/latest")).read_text() == "v2"
-    assert not any("does not name" in message for message in caplog.messages)
+    assert not any("does not carry" in message for message in caplog.messages)
     build(project, models=["rules:v1"])
-    assert "the service uses the model rules:v2, which the key `models` does not name" in caplog.messages
+    assert caplog.messages[-1].startswith(
+        "the service uses the model rules:v2, which the bento does not carry (hint: name"
+    )
+
+
+def test_an_alias_is_known_to_the_service_while_it_is_built(project: Path) -> None:
+    write(project, "service.py", _bentos.SERVICE.replace("rules:latest", "sorter"))
+    assert refusal(project, NotFound).startswith("no model 'sorter' in the store")
+    bento = build(project, models=[{"tag": "rules:v1", "alias": "sorter"}])
+    assert bentoml.load(bento).runners[0].models[0].tag == Tag("rules", "v1")
+
+
+def test_a_model_that_the_service_reads_and_the_bento_would_lack_is_named(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_rules("v2")
+    write(project, "service.py", "import bentoml\nbentoml.models.get('rules:v1')\n" + _bentos.SERVICE)
+    build(project)
+    assert [message for message in caplog.messages if "does not carry" in message] == [
+        "the service uses the model rules:v1, which the bento does not carry (hint: name it in `models` of the "
+        "bentofile, or in bentoml.Service(models=[...]))"
+    ]
 
 
 def test_the_name_may_be_another_than_that_of_the_service(project: Path) -> None:

@@ -88,5 +88,13 @@ def test_a_mistake_is_one_line(home: Path, project: Path, text: str | None, said
     assert bentoml.list() == []
 
 
+def test_without_a_tool_that_makes_images_nothing_is_done(home: Path, project: Path, tmp_path: Path) -> None:
+    done = run("build", "--containerize", home=home, cwd=project, PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: `build` failed: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert bentoml.list() == []
+
+
 def test_a_context_that_is_no_folder_is_wrong_usage(home: Path, tmp_path: Path) -> None:
     assert invoke("build", str(tmp_path / "nosuch"), home=home).exit_code == 2

@@ -14,14 +14,15 @@ from tests._server import Server, serving
 from tests.conftest import EXAMPLE, Trained
 
 #: The tree that the documentation promises; `*` stands for a version.
-TREE = """
-README.md SHA256SUMS apis/openapi.yaml bento.yaml
+TREE = re.split(
+    r"\s+",
+    """README.md SHA256SUMS apis/openapi.yaml bento.yaml
 env/docker/Dockerfile env/docker/entrypoint.sh
 env/python/install.sh env/python/requirements.lock.txt env/python/requirements.txt env/python/version.txt
 models/credit_risk_model/latest models/credit_risk_model/*/SHA256SUMS models/credit_risk_model/*/custom_objects.pkl
 models/credit_risk_model/*/model.yaml models/credit_risk_model/*/saved_model.ubj
-src/data.py src/locustfile.py src/service.py src/train.py
-""".split()
+src/data.py src/locustfile.py src/service.py src/train.py""",
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,8 @@ def test_an_exported_bento_answers_elsewhere_as_the_project_does(
     with serving("credit_risk_classifier", "--api-workers", "1", folder=tmp_path, home=elsewhere) as server:
         answers = server.post_all("/classify", rows[:300])
         assert {answer.status for answer in answers} == {200}
-        assert [answer.value for answer in answers] == [each.value for each in example.post_all("/classify", rows[:300])]
+        assert [answer.value for answer in answers] == [
+            each.value for each in example.post_all("/classify", rows[:300])
+        ]
         assert server.get("/docs.json").value["info"]["version"] == "v1"
     assert not (elsewhere / "models").exists() or not any((elsewhere / "models").iterdir())

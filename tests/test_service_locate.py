@@ -76,6 +76,21 @@ def test_a_broken_module_is_not_hidden_by_a_bento_of_the_same_name(tmp_path: Pat
         bentoml.load("payments")
 
 
+def test_a_project_may_name_its_service_and_aliases_in_either_file(built: Bento, tmp_path: Path) -> None:
+    _bentos.write_project(tmp_path / "yaml")
+    text = 'service: "service.py:svc"\nmodels: [{tag: "rules:v1", alias: sorter}]\n'
+    _bentos.write(tmp_path, "yaml/bentofile.yaml", text)
+    _bentos.write_project(tmp_path / "toml")
+    (tmp_path / "toml/bentofile.yaml").unlink()
+    toml = '[tool.bentoml.build]\nservice = "service:svc"\n[[tool.bentoml.build.models]]\ntag = "rules"\nalias = "sorter"\n'
+    _bentos.write(tmp_path, "toml/pyproject.toml", toml)
+    for folder in ("yaml", "toml"):
+        _bentos.write(tmp_path, f"{folder}/service.py", _bentos.SERVICE.replace("rules:latest", "sorter"))
+        assert bentoml.load(tmp_path / folder).runners[0].models[0].tag == Tag("rules", "v1")
+    with pytest.raises(NotFound):
+        bentoml.models.get("sorter")
+
+
 def test_what_is_neither_is_said(tmp_path: Path) -> None:
     with pytest.raises(
         ImportServiceError, match=r"^there is no module 'nosuch' in .*, and no bento of that name in the store"

@@ -11,7 +11,6 @@ import functools
 import logging
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,11 @@ from bentoml.build.packages import with_real_names
 from bentoml.build.paths import file_in, require_plain
 from bentoml.config.check import did_you_mean, unknown_keys
 from bentoml.exceptions import BentoMLException, InvalidArgument
-from bentoml.store.yaml_guard import require_harmless_yaml
+from bentoml.service.project import BENTOFILE, bentofile_in, fields_of
 from bentoml.tag import Tag, validate_part
 
-__all__ = ["DEFAULT_FILE", "find", "options_of", "read"]
+__all__ = ["find", "options_of", "read"]
 
-DEFAULT_FILE = "bentofile.yaml"
-PYPROJECT = "pyproject.toml"
 #: Those that this package itself runs on.
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
@@ -44,17 +41,16 @@ def find(named: str | None, context: Path) -> Path:
     Raises:
         InvalidArgument: there is none; says where it was looked for.
     """
-    if named is not None and named != DEFAULT_FILE:
-        places = [Path(named), context / named]
+    if named is not None and named != BENTOFILE:
+        found = next((path for path in (Path(named), context / named) if path.is_file()), None)
     else:
-        places = [context / DEFAULT_FILE, Path(DEFAULT_FILE), context / PYPROJECT]
-    for place in places:
-        if place.is_file() and (place.name != PYPROJECT or place == places[0] or _table_of(place)):
-            return place
-    raise InvalidArgument(
-        f"there is no {named or DEFAULT_FILE} in {context}",
-        hint='write one with the line `service: "service.py:svc"`, or name another with -f',
-    )
+        found = bentofile_in(context) or next((path for path in (Path(BENTOFILE),) if path.is_file()), None)
+    if found is None:
+        raise InvalidArgument(
+            f"there is no {named or BENTOFILE} in {context}",
+            hint='write one with the line `service: "service.py:svc"`, or name another with -f',
+        )
+    return found
 
 
 def read(path: Path, *, context: Path) -> BuildOptions:
@@ -64,13 +60,9 @@ def read(path: Path, *, context: Path) -> BuildOptions:
         InvalidArgument: a key is unknown, or its value is wrong; names file and key.
         BentoMLException: it cannot be read, or is not YAML or TOML.
     """
-    if path.suffix == ".toml":
-        fields: Any = _table_of(path)
-        if fields is None:
-            raise InvalidArgument(f"{path} has no table [tool.bentoml.build]")
-    else:
-        require_harmless_yaml(path)
-        fields = msgspec.yaml.decode(path.read_bytes())
+    fields = fields_of(path)
+    if fields is None and path.suffix == ".toml":
+        raise InvalidArgument(f"{path} has no table [tool.bentoml.build]")
     return options_of(fields, context=context, where=path.name)
 
 
@@ -88,17 +80,6 @@ def options_of(fields: Any, *, context: Path, where: str) -> BuildOptions:
         return _checked(_converted(fields, context), context)
     except InvalidArgument as error:
         raise InvalidArgument(f"{where}: {error.message}", hint=error.hint) from error
-
-
-def _table_of(path: Path) -> Any:
-    tomllib = require("tomllib" if sys.version_info >= (3, 11) else "tomli", what="reading pyproject.toml")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BentoMLException(f"{path} is not TOML: {error}") from error
-    for name in ("tool", "bentoml", "build"):
-        content = content.get(name) if isinstance(content, Mapping) else None
-    return content
 
 
 # -- one form ---------------------------------------------------------------------------------------------------------

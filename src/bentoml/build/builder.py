@@ -80,7 +80,8 @@ def build(
     options = _materialised(options)
     with store.draft() as draft:
         say(f"importing {options.service}")
-        service = describe(options.service, context, draft.parent)
+        aliases = {model.alias: model.tag for model in options.models if model.alias}
+        service = describe(options.service, context, draft.parent, aliases=aliases)
         tag = _tag(options.name or service.name, version)
         store.refuse_existing(tag)
         carried = _models(options, service)
@@ -136,10 +137,13 @@ def _models(options: BuildOptions, service: Description) -> list[_Carried]:
         for named in options.models:
             tag = store.resolve(named.tag)
             found.append(_Carried(open_model(tag, store.root / tag.path()), named.alias))
-        known = {each.model.tag for each in found}
-        for used in service.models:
-            if Tag.from_str(used.tag) not in known:
-                logger.warning("the service uses the model %s, which the key `models` does not name", used.tag)
+    carried = {str(each.model.tag) for each in found}
+    for used in sorted({*service.asked_for, *(model.tag for model in service.models)} - carried):
+        logger.warning(
+            "the service uses the model %s, which the bento does not carry (hint: name it in `models` of the "
+            "bentofile, or in bentoml.Service(models=[...]))",
+            used,
+        )
     return sorted(found, key=lambda each: each.model.tag)
 
 

@@ -1,6 +1,6 @@
 """What a service consists of, found out in a process of its own: importing it must change nothing in the builder's.
 
-    python -m bentoml.build.describe SERVICE FOLDER FILE      FILE gets a Description, or a Failure, as JSON
+    python -m bentoml.build.describe SERVICE FOLDER FILE ALIASES      FILE gets a Description, or a Failure, as JSON
 
 A second build in one process sees the sources as they are then, and a service that ends its process ends this one.
 """
@@ -8,10 +8,12 @@ A second build in one process sees the sources as they are then, and a service t
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import subprocess
 import sys
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from bentoml._process import describe_exit
 from bentoml.exceptions import BentoMLException, ImportServiceError
 from bentoml.service.loader import load
 from bentoml.service.service import Service
+from bentoml.store import scope
 from bentoml.store.bento_record import BentoApiInfo, BentoRunnerInfo
 
 __all__ = ["Description", "describe", "described"]
@@ -51,6 +54,7 @@ class Description(msgspec.Struct, frozen=True, tag=True, kw_only=True):
         service: import string in its full form, as in `service:svc`.
         doc: the docstring of its module.
         models: those of the service, then those of its runners.
+        asked_for: tags of the models that its import asked the store for.
         own_files: the files below the build context that its import read, relative to it.
         openapi: the document of its routes.
     """
@@ -61,6 +65,7 @@ class Description(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     runners: list[BentoRunnerInfo]
     apis: list[ApiDoc]
     models: list[UsedModel]
+    asked_for: list[str]
     own_files: list[str]
     openapi: dict[str, Any]
 
@@ -79,10 +84,11 @@ class Failure(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     hint: str
 
 
-def describe(service: str, context: Path, scratch: Path) -> Description:
+def describe(service: str, context: Path, scratch: Path, *, aliases: Mapping[str, str]) -> Description:
     """Import `service`, looked up in `context`, in a process of its own.
 
     Args:
+        aliases: alias → tag, of models.
         scratch: a folder for the answer of that process.
 
     Raises:
@@ -92,7 +98,7 @@ def describe(service: str, context: Path, scratch: Path) -> Description:
     answer = scratch / "description.json"
     # What the service prints belongs beside the log: a script reads the tag of the bento from stdout.
     done = subprocess.run(
-        [sys.executable, "-m", __name__, service, str(context), str(answer)],
+        [sys.executable, "-m", __name__, service, str(context), str(answer), json.dumps(aliases)],
         stdin=subprocess.DEVNULL,
         stdout=2,
         check=False,
@@ -130,6 +136,7 @@ def described(service: Service, root: Path) -> Description:
             for api in service.apis.values()
         ],
         models=[UsedModel(tag, path) for tag, path in {str(model.tag): model.path for model in models}.items()],
+        asked_for=sorted(map(str, scope.asked_for())),
         own_files=_own_files(root),
         openapi=service.openapi(),
     )
@@ -151,12 +158,13 @@ def _own_files(root: Path) -> list[str]:
     return sorted(found)
 
 
-def main(service: str, context: str, answer: str) -> None:
+def main(service: str, context: str, answer: str, aliases: str) -> None:
     """Write the description of `service` to the file `answer`."""
     root = Path(context).resolve()
     found: Description | Failure
     try:
-        found = described(load(service, str(root), standalone_load=True), root)
+        with scope.inside(None, aliases=json.loads(aliases), keep=True):
+            found = described(load(service, str(root), standalone_load=True), root)
     except Exception as error:  # noqa: BLE001 - the border of a process: the builder raises what this says
         known = error if isinstance(error, BentoMLException) else BentoMLException(f"{type(error).__name__}: {error}")
         found = Failure(kind=type(known).__name__, message=known.message, hint=known.hint)

@@ -48,6 +48,8 @@ def build(build_ctx: str, bentofile: str | None, version: str | None, form: str,
     from bentoml.build import bentofile as bentofiles
     from bentoml.build import builder
 
+    # Chosen now, so that what is missing is told before anything is done.
+    backend = _backend() if containerize else None
     context = Path(build_ctx).resolve()
     path = bentofiles.find(bentofile, context)
     options = bentofiles.read(path, context=context)
@@ -57,10 +59,18 @@ def build(build_ctx: str, bentofile: str | None, version: str | None, form: str,
         click.echo(f"__tag__:{bento.tag}")
     else:
         _show(bento, time.monotonic() - started_s)
-    if containerize:
-        from bentoml import bentos
+    if backend is not None:
+        from bentoml import container
 
-        bentos.containerize(bento.tag)
+        tags = container.build(bento.tag, backend=backend, quiet=not logger.isEnabledFor(logging.INFO))
+        said = f'Successfully built Bento container for "{bento.tag}" with tag(s) "{",".join(tags)}"'
+        click.echo(said, err=form == "tag")
+
+
+def _backend() -> str:
+    from bentoml.container.running import choose
+
+    return choose(None).name
 
 
 def _show(bento: Bento, elapsed_s: float) -> None:

@@ -64,7 +64,7 @@ def load(
 
 
 def _load(located: Located, *, standalone: bool) -> Service:
-    root, identifier, bento = located
+    root, identifier, bento, aliases = located
     if not root.is_dir():
         raise ImportServiceError(f"the working directory {root} does not exist")
     if bento is not None:
@@ -72,7 +72,10 @@ def _load(located: Located, *, standalone: bool) -> Service:
     target, _, attribute = identifier.partition(":")
     module_name = _module_name(target, root)
     _forget_namesakes(module_name, root)
-    with scope.inside(bento, keep=standalone), _importing_in(root, keep=standalone, write_caches=bento is None):
+    with (
+        scope.inside(bento, aliases=aliases, keep=standalone),
+        _importing_in(root, keep=standalone, write_caches=bento is None),
+    ):
         module = _import(module_name, target, root)
     service, name = _service_in(module, attribute, target)
     service.import_string = f"{module_name}:{name}"

@@ -12,16 +12,16 @@ import contextlib
 import importlib.util
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from bentoml.exceptions import BentoMLException, NotFound
+from bentoml.service.project import aliases_in, bentofile_in, fields_of
 from bentoml.store.bento import Bento, get_bento, is_bento, open_bento
 from bentoml.tag import Tag
 
-__all__ = ["Located", "bento_named", "has_module", "locate", "located_in", "resolve_folder", "stored_bento"]
+__all__ = ["Located", "bento_named", "has_module", "locate", "located_below", "located_in", "stored_bento"]
 
 
 class Located(NamedTuple):
@@ -31,11 +31,13 @@ class Located(NamedTuple):
         root: the folder in which its modules are looked up.
         import_string: `module:variable`, `file.py:variable`, or one of them without the variable.
         bento: the bento that it belongs to.
+        aliases: alias → tag, of the bentofile of a project.
     """
 
     root: Path
     import_string: str
     bento: Bento | None = None
+    aliases: Mapping[str, str] = {}
 
 
 def locate(identifier: str | os.PathLike[str] | Tag | Bento, working_dir: str | None = None) -> Located:
@@ -59,7 +61,8 @@ def locate(identifier: str | os.PathLike[str] | Tag | Bento, working_dir: str | 
     root = Path(working_dir or ".").resolve()
     folder = root / os.path.expanduser(text)
     if folder.is_dir():
-        return Located(folder.resolve() if working_dir is None else root, resolve_folder(folder))
+        found = located_below(folder.resolve())
+        return found if working_dir is None else found._replace(root=root)
     return Located(root, text)
 
 
@@ -105,24 +108,21 @@ def has_module(import_string: str, root: Path) -> bool:
         return False
 
 
-def resolve_folder(folder: Path) -> str:
-    """The import string that a folder names: of its bentofile.yaml, else its service.py.
+def located_below(folder: Path) -> Located:
+    """The service of the project in `folder`: that of its bentofile, else its service.py.
 
     Raises:
         BentoMLException: it has neither.
     """
-    bentofile = folder / "bentofile.yaml"
-    if bentofile.is_file():
-        try:
-            content = msgspec.yaml.decode(bentofile.read_bytes())
-        except msgspec.DecodeError as error:
-            raise BentoMLException(f"{bentofile} is not YAML: {error}") from error
-        named = content.get("service") if isinstance(content, dict) else None
+    bentofile = bentofile_in(folder)
+    if bentofile is not None:
+        fields = fields_of(bentofile)
+        named = fields.get("service") if isinstance(fields, Mapping) else None
         if not isinstance(named, str) or not named:
             raise BentoMLException(f"{bentofile} has no key `service`", hint='service: "service.py:svc"')
-        return named
+        return Located(folder, named, aliases=aliases_in(fields))
     if (folder / "service.py").is_file():
-        return "service.py"
+        return Located(folder, "service.py")
     raise BentoMLException(
         f"the folder {folder} holds neither a bentofile.yaml nor a service.py",
         hint="name the service: bentoml serve module:svc",

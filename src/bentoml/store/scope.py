@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from bentoml.exceptions import NotFound
 from bentoml.store.bento import Bento
@@ -11,45 +12,66 @@ from bentoml.store.local import LocalStore
 from bentoml.store.model import model_store
 from bentoml.tag import Tag
 
-__all__ = ["find", "inside", "list_all"]
+__all__ = ["asked_for", "find", "inside", "list_all"]
 
-#: The bento whose service is being imported or served. A process serves one; the importing of others ends before.
-_bento: Bento | None = None
+
+class _Scope(NamedTuple):
+    bento: Bento | None
+    aliases: Mapping[str, Tag | str]
+
+
+#: Of the service that is being imported or served. A process serves one; the importing of others ends before.
+_scope = _Scope(None, {})
+#: The models that code of this process has asked for.
+_asked: set[Tag] = set()
 
 
 @contextlib.contextmanager
-def inside(bento: Bento | None, *, keep: bool) -> Iterator[None]:
-    """Within the block, and after it if `keep`, the models of `bento` are seen first; None: of no bento."""
-    global _bento
-    before, _bento = _bento, bento
+def inside(bento: Bento | None, *, aliases: Mapping[str, str] | None = None, keep: bool) -> Iterator[None]:
+    """Within the block, and after it if `keep`, the models of `bento` are seen first, and models have further names.
+
+    Args:
+        aliases: alias → tag; those of the bento come on top.
+    """
+    global _scope
+    before = _scope
+    of_bento = bento.info.aliases if bento is not None else {}
+    _scope = _Scope(bento, {**before.aliases, **(aliases or {}), **of_bento})
     try:
         yield
     finally:
         if not keep:
-            _bento = before
+            _scope = before
+
+
+def asked_for() -> frozenset[Tag]:
+    """The models that code of this process has asked for so far."""
+    return frozenset(_asked)
 
 
 def find(tag: Tag | str) -> tuple[LocalStore, Tag]:
-    """The store that has the model, and its full tag. Text that is an alias of the bento stands for that model.
+    """The store that has the model, and its full tag. Text that is an alias stands for its model.
 
     Raises:
         NotFound: no store has it.
         BentoMLException: several versions begin like that.
     """
-    if _bento is None:
-        store = model_store()
+    found = _find(_scope.aliases.get(tag, tag) if isinstance(tag, str) else tag)
+    _asked.add(found[1])
+    return found
+
+
+def _find(tag: Tag | str) -> tuple[LocalStore, Tag]:
+    store, bento = model_store(), _scope.bento
+    if bento is None:
         return store, store.resolve(tag)
-    if isinstance(tag, str):
-        tag = _bento.info.aliases.get(tag, tag)
-    carried = _bento.model_store
     with contextlib.suppress(NotFound):
-        return carried, carried.resolve(tag)
+        return bento.model_store, bento.model_store.resolve(tag)
     try:
-        store = model_store()
         return store, store.resolve(tag)
     except NotFound as error:
         raise NotFound(
-            f"{error.message}, and none in the bento {_bento.tag}",
+            f"{error.message}, and none in the bento {bento.tag}",
             hint="build the bento again: the models of its service's runners are carried along, and so are those "
             "that the key `models` of the bentofile names",
         ) from None
@@ -62,9 +84,9 @@ def list_all(tag: Tag | str | None = None) -> list[tuple[LocalStore, Tag]]:
         NotFound: `tag` is a name that no model has.
     """
     store = model_store()
-    if _bento is None:
+    if _scope.bento is None:
         return [(store, found) for found in store.list(tag)]
-    carried = _bento.model_store
+    carried = _scope.bento.model_store
     found: dict[Tag, LocalStore] = {}
     with contextlib.suppress(NotFound):
         found = dict.fromkeys(carried.list(tag), carried)
