@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bentoml.build.options import PythonOptions
-from bentoml.build.requirements import Requirements, read, without_credentials
+from bentoml.build.requirements import Requirements, read, without_credentials, without_secrets
 from bentoml.exceptions import BentoMLException, InvalidArgument
 
 
@@ -155,3 +155,11 @@ def test_an_option_that_cannot_be_used_is_refused_with_its_key(options: PythonOp
 def test_credentials_are_taken_out_of_an_address() -> None:
     assert without_credentials("https://me:secret@host.example:8080/simple") == "https://host.example:8080/simple"
     assert without_credentials("https://host.example/a@b") == "https://host.example/a@b"
+
+
+def test_the_record_of_a_bento_has_no_credentials() -> None:
+    address = "https://me:secret@host.example/simple"
+    shown = without_secrets(PythonOptions(index_url=address, extra_index_url=[address], find_links=[address]))
+    assert "secret" not in repr(shown)
+    assert shown.index_url == "https://host.example/simple"
+    assert without_secrets(PythonOptions()) == PythonOptions()

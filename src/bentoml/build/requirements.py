@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+
 from bentoml.build.options import PythonOptions
 from bentoml.build.paths import file_in, require_plain
 from bentoml.exceptions import BentoMLException, InvalidArgument
 
-__all__ = ["OWN_NAMES", "Requirements", "read", "without_credentials"]
+__all__ = ["OWN_NAMES", "Requirements", "read", "without_credentials", "without_secrets"]
 
 #: Distributions that hold the package `bentoml`; a bento brings its own wheel of it.
 OWN_NAMES = ("bentoml", "makunouchi")
@@ -144,8 +146,6 @@ class _Reader:
 
     def checked_options(self) -> PythonOptions:
         """The options of the bentofile and of the files together, each of its values harmless."""
-        import msgspec
-
         options, index = self._options, self._index
         args = [*_words(options.pip_args or ""), *index["pip_args"]]
         merged = msgspec.structs.replace(
@@ -237,6 +237,16 @@ def _has_credentials(url: str) -> bool:
     # The user of `git+ssh://git@host` is no secret.
     parts = urlsplit(url)
     return parts.password is not None or (parts.username is not None and "ssh" not in parts.scheme)
+
+
+def without_secrets(options: PythonOptions) -> PythonOptions:
+    """The options as a bento may show them: without the credentials in addresses."""
+    return msgspec.structs.replace(
+        options,
+        index_url=options.index_url and without_credentials(options.index_url),
+        extra_index_url=[*map(without_credentials, options.extra_index_url)],
+        find_links=[*map(without_credentials, options.find_links)],
+    )
 
 
 def without_credentials(url: str) -> str:
