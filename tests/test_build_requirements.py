@@ -51,6 +51,7 @@ def test_requirements_are_taken_as_they_are(line: str) -> None:
         ("-r other.txt", "'-r other.txt' is not a requirement"),
         ("x; python_version > `id`", "is not a requirement"),
         ("x ${HOME}", "is not a requirement"),
+        ("numpy scipy", "'numpy scipy' is not a requirement"),
         ("x \\", "cannot be installed in a bento"),
         ("", "'' is not a requirement"),
         ("./local", "cannot be installed in a bento: a path means nothing in an image"),
@@ -144,6 +145,10 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
         (PythonOptions(trusted_host=["a b"]), "python.trusted_host: 'a b' is neither a URL nor the name of a host"),
         (PythonOptions(pip_args="it's"), 'python.pip_args: "it\'s" cannot be split into words: No closing quotation'),
         (PythonOptions(pip_args="-i https://a:b@c.example"), "python.pip_args: an argument holds credentials"),
+        (
+            PythonOptions(pip_args="--index-url=https://token@c.example"),
+            "python.pip_args: an argument holds credentials",
+        ),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused_with_its_key(options: PythonOptions, message: str) -> None:
@@ -154,7 +159,11 @@ def test_an_option_that_cannot_be_used_is_refused_with_its_key(options: PythonOp
 
 def test_credentials_are_taken_out_of_an_address() -> None:
     assert without_credentials("https://me:secret@host.example:8080/simple") == "https://host.example:8080/simple"
+    assert without_credentials("https://me:p@ss@host.example/simple") == "https://host.example/simple"
     assert without_credentials("https://host.example/a@b") == "https://host.example/a@b"
+    assert without_credentials("at https://me@one.example and http://two.example") == (
+        "at https://one.example and http://two.example"
+    )
 
 
 def test_the_record_of_a_bento_has_no_credentials() -> None:

@@ -15,7 +15,6 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -30,7 +29,7 @@ OWN_NAMES = ("bentoml", "makunouchi")
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _EXTRAS = r"\[(?P<extras>[A-Za-z0-9._, -]*)\]"
-_VERSIONS = r"(?:\(?[\w.*+!<>=~^, -]*\)?)"
+_VERSIONS = r"(?:\(?\s*(?:===|[<>=!~]=?)[\w.*+!<>=~, -]*\)?)?"
 _URL = r"(?:[a-z]+\+)?(?:https?|ssh)://[^\s;'\"`$\\<>{}|^]+"
 _MARKER = r"[\w\s.'\"<>=!~()+*,-]+"
 _HASHES = r"(?:\s+--hash=[a-z0-9]+:[0-9a-f]+)*"
@@ -233,10 +232,10 @@ def _words(pip_args: str) -> list[str]:
         raise InvalidArgument(f"python.pip_args: {pip_args!r} cannot be split into words: {error}") from error
 
 
-def _has_credentials(url: str) -> bool:
+def _has_credentials(text: str) -> bool:
+    """Whether an address in the text names more than a host."""
     # The user of `git+ssh://git@host` is no secret.
-    parts = urlsplit(url)
-    return parts.password is not None or (parts.username is not None and "ssh" not in parts.scheme)
+    return any(":" in who or "ssh" not in scheme for scheme, who in re.findall(r"([\w+.-]+)://([^/\s?#]*)@", text))
 
 
 def without_secrets(options: PythonOptions) -> PythonOptions:
@@ -249,7 +248,6 @@ def without_secrets(options: PythonOptions) -> PythonOptions:
     )
 
 
-def without_credentials(url: str) -> str:
-    """The URL without user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else url
+def without_credentials(text: str) -> str:
+    """The text, its addresses without user and password."""
+    return re.sub(r"(?<=://)[^/\s?#]*@", "", text)
