@@ -35,11 +35,11 @@ FIRST_CUDA_ON_JAMMY = (11, 7)
 PYTHON_OF_JAMMY = ("3.10", "3.11")
 
 APT = (
-    'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- "$@"'
+    'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"'
     " && rm -rf /var/lib/apt/lists/*"
 )
-APK = 'apk add --no-cache -- "$@"'
-DNF = 'dnf install -y -- "$@" && dnf clean all'
+APK = 'apk add --no-cache "$@"'
+DNF = 'dnf install -y "$@" && dnf clean all'
 DEADSNAKES = (
     "apt-get update && apt-get install -y --no-install-recommends software-properties-common"
     " && add-apt-repository -y ppa:deadsnakes/ppa"

@@ -25,6 +25,7 @@ from bentoml.build.describe import Description, describe
 from bentoml.build.files import SourceFile, select
 from bentoml.build.options import BuildOptions, CondaOptions, DockerOptions, PythonOptions
 from bentoml.build.readme import readme_text
+from bentoml.build.requirements import without_secrets
 from bentoml.exceptions import InvalidArgument
 from bentoml.store import digests
 from bentoml.store.bento import Bento, bento_store, open_bento
@@ -251,7 +252,7 @@ def _record(options: BuildOptions, service: Description, tag: Tag, carried: Sequ
         runners=service.runners,
         apis=service.api_records(),
         docker=_section(options.docker),
-        python=_section(options.python),
+        python=_section(without_secrets(options.python)),
         conda=_section(options.conda),
     )
 

@@ -55,20 +55,16 @@ def write(folder: Path, options: BuildOptions, *, context: Path, name: str) -> N
         name = validate_part(name, "name of a bento")
     except ValueError as error:
         raise InvalidArgument(f"name: {error}") from error
-    made = dockerfile.blocks(
-        options,
-        name=name,
-        python_version=python_version,
-        has_models=(folder / "models").is_dir(),
-    )
+    has_models = (folder / "models").is_dir()
     _say_what_has_no_effect(docker)
     target = folder / "env" / "docker"
     target.mkdir(parents=True)
     if docker.dockerfile_template is None:
-        text = "\n".join(part(dockerfile.Layout()) for part in made.values())
+        text = dockerfile.render(options, name=name, python_version=python_version, has_models=has_models)
     else:
         template = file_in(context, docker.dockerfile_template, "docker.dockerfile_template")
         shutil.copyfile(template, target / "Dockerfile.template")
+        made = dockerfile.blocks(options, name=name, python_version=python_version, has_models=has_models)
         text = render_template(template, made, docker)
     _write_text(target / "Dockerfile", text)
     _write_text(target / "entrypoint.sh", ENTRYPOINT, mode=0o755)

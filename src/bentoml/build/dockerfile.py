@@ -12,6 +12,7 @@ that stays out of the image.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from bentoml.build.options import BuildOptions
 from bentoml.build.paths import require_plain
 from bentoml.exceptions import InvalidArgument
 
-__all__ = ["BLOCKS", "Layout", "blocks", "render"]
+__all__ = ["Layout", "blocks", "render"]
 
 #: Where the Python environment of the image lies; the same in both stages, as an environment cannot be moved.
 PREFIX = "/opt/bentoml"
@@ -85,7 +86,7 @@ def blocks(
     base = choose(options, python_version=python_version)
     python = ".".join(python_version.split(".")[:2])
     bento = _Bento(options, base, name, python, has_models)
-    return {block: lambda layout, part=part: part(bento, layout) for block, part in _PARTS.items()}  # type: ignore[misc]  # mypy cannot infer the default
+    return {block: functools.partial(part, bento) for block, part in _PARTS.items()}
 
 
 def _base_image(bento: _Bento, layout: Layout) -> str:
@@ -211,7 +212,6 @@ _PARTS = {
     "SETUP_BENTO_COMPONENTS": _components,
     "SETUP_BENTO_ENTRYPOINT": _entrypoint,
 }
-BLOCKS = tuple(_PARTS)
 
 
 def _install(base: BaseImage, packages: tuple[str, ...]) -> str:

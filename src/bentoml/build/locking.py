@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,11 +25,11 @@ _NETWORK = re.compile(r"dns error|connect|timed out|network|error sending reques
 def lock(wanted: Requirements, wheels: list[Path], *, python_version: str) -> str:
     """The text of `requirements.lock.txt`: what `wanted` and the bento's wheels need, without these wheels.
 
-    Args:
-        wheels: that of this package and those of the user, whose dependencies belong into the lock as well.
-
     It holds for every platform and for one `X.Y` of Python: images are built for several processors, often on a
     machine that has another one, and markers tell which line is for whom.
+
+    Args:
+        wheels: that of this package and those of the user, whose dependencies belong into the lock as well.
 
     Raises:
         BentoMLException: the packages cannot be resolved; has uv's reason.
@@ -50,7 +51,7 @@ def lock(wanted: Requirements, wheels: list[Path], *, python_version: str) -> st
         command = [uv.find_uv_bin(), *_arguments(wanted.options, minor, carried=names)]
         done = _run(command, folder, _environment(wanted.options))
     if done.returncode:
-        raise _not_locked(done.stderr, wanted.options)
+        raise _not_locked(done.stderr)
     text = _without_python_marker(re.sub(r"^#.*\n", "", done.stdout, flags=re.MULTILINE), minor)
     unhashed = re.findall(r"^([^\s#].*[^\\\s])$", text, flags=re.MULTILINE)
     if unhashed:
@@ -64,11 +65,12 @@ def lock(wanted: Requirements, wheels: list[Path], *, python_version: str) -> st
 
 def _arguments(options: PythonOptions, minor: str, *, carried: list[str]) -> list[str]:
     arguments = [
-        "pip", "compile", "requirements.in", "--constraint", "constraints.in", "--universal",
-        "--python-version", minor, "--generate-hashes", "--no-header", "--no-annotate", "--quiet", "--no-progress",
-        "--color", "never",
+        "pip", "compile", "requirements.in", "--constraint", "constraints.in", "--universal", "--generate-hashes",
+        # This interpreter reads what is only a source; uv would look for, and fetch, one of the version locked for.
+        "--python-version", minor, "--python", sys.executable, "--no-python-downloads",
+        "--no-header", "--no-annotate", "--quiet", "--no-progress", "--color", "never",
     ]  # fmt: skip
-    for name in {*OWN_NAMES, *carried}:
+    for name in dict.fromkeys([*OWN_NAMES, *carried]):
         arguments += ["--no-emit-package", name]
     for place in options.find_links:
         arguments += ["--find-links", place]
@@ -116,10 +118,9 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> subpr
         ) from None
 
 
-def _not_locked(said: str, options: PythonOptions) -> BentoMLException:
-    reason = " ".join(re.sub(r"[^\x00-\x7f]", " ", said).split())
-    for url in filter(None, [options.index_url, *options.extra_index_url, *options.find_links]):
-        reason = reason.replace(url, without_credentials(url))
+def _not_locked(said: str) -> BentoMLException:
+    # uv draws a tree of causes; one line has no room for its branches.
+    reason = without_credentials(" ".join(re.sub(r"[^\x00-\x7f]", " ", said).split()))
     if _NETWORK.search(reason):
         hint = "check the way to the package index, or set python.lock_packages to false"
     else:

@@ -15,20 +15,21 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+
+import msgspec
 
 from bentoml.build.options import PythonOptions
 from bentoml.build.paths import file_in, require_plain
 from bentoml.exceptions import BentoMLException, InvalidArgument
 
-__all__ = ["OWN_NAMES", "Requirements", "read", "without_credentials"]
+__all__ = ["OWN_NAMES", "Requirements", "read", "without_credentials", "without_secrets"]
 
 #: Distributions that hold the package `bentoml`; a bento brings its own wheel of it.
 OWN_NAMES = ("bentoml", "makunouchi")
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _EXTRAS = r"\[(?P<extras>[A-Za-z0-9._, -]*)\]"
-_VERSIONS = r"(?:\(?[\w.*+!<>=~^, -]*\)?)"
+_VERSIONS = r"(?:\(?\s*(?:===|[<>=!~]=?)[\w.*+!<>=~, -]*\)?)?"
 _URL = r"(?:[a-z]+\+)?(?:https?|ssh)://[^\s;'\"`$\\<>{}|^]+"
 _MARKER = r"[\w\s.'\"<>=!~()+*,-]+"
 _HASHES = r"(?:\s+--hash=[a-z0-9]+:[0-9a-f]+)*"
@@ -144,8 +145,6 @@ class _Reader:
 
     def checked_options(self) -> PythonOptions:
         """The options of the bentofile and of the files together, each of its values harmless."""
-        import msgspec
-
         options, index = self._options, self._index
         args = [*_words(options.pip_args or ""), *index["pip_args"]]
         merged = msgspec.structs.replace(
@@ -233,13 +232,22 @@ def _words(pip_args: str) -> list[str]:
         raise InvalidArgument(f"python.pip_args: {pip_args!r} cannot be split into words: {error}") from error
 
 
-def _has_credentials(url: str) -> bool:
+def _has_credentials(text: str) -> bool:
+    """Whether an address in the text names more than a host."""
     # The user of `git+ssh://git@host` is no secret.
-    parts = urlsplit(url)
-    return parts.password is not None or (parts.username is not None and "ssh" not in parts.scheme)
+    return any(":" in who or "ssh" not in scheme for scheme, who in re.findall(r"([\w+.-]+)://([^/\s?#]*)@", text))
 
 
-def without_credentials(url: str) -> str:
-    """The URL without user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else url
+def without_secrets(options: PythonOptions) -> PythonOptions:
+    """The options as a bento may show them: without the credentials in addresses."""
+    return msgspec.structs.replace(
+        options,
+        index_url=options.index_url and without_credentials(options.index_url),
+        extra_index_url=[*map(without_credentials, options.extra_index_url)],
+        find_links=[*map(without_credentials, options.find_links)],
+    )
+
+
+def without_credentials(text: str) -> str:
+    """The text, its addresses without user and password."""
+    return re.sub(r"(?<=://)[^/\s?#]*@", "", text)

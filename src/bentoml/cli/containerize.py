@@ -48,13 +48,12 @@ SWITCHES = {
 
 
 def _tool_options(function: Any) -> Any:
-    for names, settings in (
-        (REPEATABLE, {"multiple": True, "metavar": "TEXT"}),
-        (SINGLE, {"metavar": "TEXT"}),
-        (SWITCHES, {"is_flag": True}),
-    ):
-        for name, text in names.items():
-            function = click.option(f"--{name}", help=text, **settings)(function)
+    """Add them in the order of their names; the last one that is added is shown first."""
+    for name, text in sorted({**REPEATABLE, **SINGLE, **SWITCHES}.items(), reverse=True):
+        if name in SWITCHES:
+            function = click.option(f"--{name}", is_flag=True, help=text)(function)
+        else:
+            function = click.option(f"--{name}", multiple=name in REPEATABLE, metavar="TEXT", help=text)(function)
     return function
 
 
@@ -117,7 +116,7 @@ def containerize(
     chosen = choose(backend)
     tags = container.build(
         bento,
-        backend=chosen.name,
+        backend=chosen,
         image_tag=list(image_tag) or None,
         features=enable_features,
         run_as_root=run_as_root,

@@ -24,7 +24,7 @@ __all__ = ["Backend", "build", "get_backend", "get_containerfile", "health", "re
 
 def build(
     bento_tag: Tag | str | os.PathLike[str],
-    backend: str | None = None,
+    backend: str | Backend | None = None,
     image_tag: str | Sequence[str] | None = None,
     features: Sequence[str] | None = None,
     *,
@@ -37,7 +37,7 @@ def build(
     Args:
         bento_tag: tag of a bento in the store, or the path of a bento's folder.
         backend: `docker`, `podman`, `buildah`, `nerdctl`, `buildctl`, `buildx` or a registered one; None is the first
-            that works.
+            that works; a `Backend` is used unasked.
         image_tag: one or several; default `name:version` of the bento.
         features: extras of this package to install in the image, such as `tracing`.
         run_as_root: run the tool by sudo.
@@ -66,7 +66,8 @@ def build(
         },
         run_as_root=run_as_root,
     )
-    _running.run(_running.choose(backend), request, quiet=quiet)
+    chosen = backend if isinstance(backend, Backend) else _running.choose(backend)
+    _running.run(chosen, request, quiet=quiet)
     return list(request.tags)
 
 

@@ -11,10 +11,7 @@ from bentoml.container.backends import AUTOMATIC, Backend, argv, get_backend, he
 from bentoml.container.request import Request
 from bentoml.exceptions import BentoMLException
 
-__all__ = ["VARIABLE", "choose", "run"]
-
-#: The environment variable that names a backend.
-VARIABLE = "BENTOML_CONTAINERIZE_BACKEND"
+__all__ = ["choose", "run"]
 
 
 def choose(name: str | None) -> Backend:
