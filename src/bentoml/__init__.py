@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import bentoml.exceptions as exceptions
     import bentoml.http_server as http_server
     import bentoml.io as io
+    import bentoml.kubernetes as kubernetes
     import bentoml.lightgbm as lightgbm
     import bentoml.metrics as metrics
     import bentoml.models as models
@@ -62,6 +63,7 @@ __all__ = [
     "http_server",
     "import_bento",
     "io",
+    "kubernetes",
     "lightgbm",
     "list",
     "load",

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -112,7 +111,7 @@ def manifests(workload: Workload) -> list[dict[str, Any]]:
     metadata = _metadata(workload)
     selector = {"matchLabels": _identity(workload)}
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload.name}
-    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": _utilization(workload)}}
+    busy = {"type": "Utilization", "averageUtilization": workload.cpu_percent}
     return [
         *_config_map(workload),
         {
@@ -150,7 +149,7 @@ def manifests(workload: Workload) -> list[dict[str, Any]]:
                 "scaleTargetRef": target,
                 "minReplicas": workload.min_replicas,
                 "maxReplicas": workload.max_replicas,
-                "metrics": [cpu],
+                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": busy}}],
                 # Models take long to load: a pod that is taken away too soon is missed for longer.
                 "behavior": {"scaleDown": {"stabilizationWindowSeconds": 300}},
             },
@@ -290,10 +289,6 @@ def _config_map(workload: Workload) -> list[dict[str, Any]]:
         return []
     data = {CONFIG_FILE: workload.config_text}
     return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(workload), "data": data}]
-
-
-def _utilization(workload: Workload) -> Mapping[str, Any]:
-    return {"type": "Utilization", "averageUtilization": workload.cpu_percent}
 
 
 def _is_tls(workload: Workload) -> bool:
