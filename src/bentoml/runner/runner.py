@@ -80,7 +80,7 @@ class Runner:
         scheduling_strategy: decides on workers and their environment; defaults to the built-in rule.
 
     Raises:
-        ValueError: the name cannot be one, or the class offers no method.
+        ValueError: the name cannot be one; the class offers no method, or one with the name of a member of Runner.
         InvalidArgument: `method_configs` names an unknown method or limit.
     """
 
@@ -125,8 +125,14 @@ class Runner:
         }
         self.runner_methods = [RunnerMethod(self, method) for method in offered.values()]
         for handle in self.runner_methods:
-            if handle.name != "__call__" and not hasattr(type(self), handle.name):
-                setattr(self, handle.name, handle)
+            if handle.name == "__call__":
+                continue
+            if hasattr(self, handle.name):
+                raise ValueError(
+                    f"{runnable_class.__name__} offers a method {handle.name!r}, which is a name that every Runner has; "
+                    "give the method another name"
+                )
+            setattr(self, handle.name, handle)
         only = self.runner_methods[0] if len(self.runner_methods) == 1 else None
         main = next((handle for handle in self.runner_methods if handle.name == "__call__"), only)
         if main is not None:
