@@ -275,7 +275,7 @@ def test_the_name_is_lowered_with_a_warning(caplog: pytest.LogCaptureFixture) ->
 
 @pytest.mark.parametrize("name", ["", "a" * 64, "has space", "no!", "_begins", "ends_"])
 def test_a_name_that_is_no_tag_is_refused(name: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="name of a runner"):
         bentoml.Runner(Unit, name=name)
 
 

@@ -127,10 +127,10 @@ class Runner:
         for handle in self.runner_methods:
             if handle.name == "__call__":
                 continue
-            if hasattr(self, handle.name):
+            if hasattr(type(self), handle.name) or handle.name in vars(self):
                 raise ValueError(
-                    f"{runnable_class.__name__} offers a method {handle.name!r}, which is a name that every Runner has; "
-                    "give the method another name"
+                    f"{runnable_class.__name__} offers a method {handle.name!r}, and every Runner has something of "
+                    "that name itself; give the method another"
                 )
             setattr(self, handle.name, handle)
         only = self.runner_methods[0] if len(self.runner_methods) == 1 else None

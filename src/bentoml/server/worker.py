@@ -41,6 +41,7 @@ from bentoml.server.control import (
     Go,
     Ready,
     RunnerFacts,
+    Settled,
     Start,
     Stop,
     ToWorker,
@@ -48,7 +49,7 @@ from bentoml.server.control import (
 from bentoml.service.loader import load
 from bentoml.service.service import Service
 
-__all__ = ["Worker", "run_worker"]
+__all__ = ["Worker", "component", "heed_the_supervisor_alone", "run_worker"]
 
 #: How long a thread may hold the interpreter lock while another waits for it, in seconds. A model call in a thread
 #: needs the lock for a moment to hand back its result; Python's 5 ms would be most of its latency.
@@ -67,6 +68,7 @@ class Worker:
     Attributes:
         stopping: set when the worker shall finish what it has and end.
         succeeded: whether others will then go on accepting from its listening socket.
+        settled: whether all workers of the server were ready once.
     """
 
     def __init__(self, service: Service, loaded: config.LoadedConfig, start: Start) -> None:
@@ -75,6 +77,7 @@ class Worker:
         self.start = start
         self.stopping = asyncio.Event()
         self.succeeded = False
+        self.settled = False
 
     async def begin(self, go: Go) -> Callable[[], None]:
         """Load what is needed; returns what opens the door, which is called when nothing can go wrong any more."""
@@ -95,15 +98,14 @@ class Worker:
                 go = await channel.receive()
             if not isinstance(go, Go):
                 return 0
+            self.settled = go.settled
             open_door = await self.begin(go)
         except Exception as error:  # noqa: BLE001 - a model that cannot be loaded, a hook that fails: told, then out
             channel.send(failure(error))
             await channel.close()
             return FAILED_TO_START
         _settle()
-        # A service manager sends SIGTERM to all processes at once. A runner worker that heeded it would end before the
-        # API workers whose requests need it; the supervisor, which got the signal as well, keeps the order.
-        signal.signal(signal.SIGTERM, _ignore)
+        heed_the_supervisor_alone()
         open_door()
         channel.send(Ready(seconds=time.monotonic() - started_s))
         background: list[asyncio.Task[None]] = [
@@ -131,6 +133,8 @@ class Worker:
             if isinstance(message, Stop):
                 self.succeeded = message.succeeded
                 break
+            if isinstance(message, Settled):
+                self.settled = True
         self.stopping.set()
 
 
@@ -165,6 +169,15 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     code = _run(live())
     _leave(code)
     return code
+
+
+def heed_the_supervisor_alone() -> None:
+    """From now on this process ends when it is told to over its channel, and not by SIGTERM.
+
+    A service manager sends SIGTERM to all processes at once. A runner worker that heeded it would end before the API
+    workers whose requests need it; the supervisor, which got the signal as well, keeps the order.
+    """
+    signal.signal(signal.SIGTERM, _ignore)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
