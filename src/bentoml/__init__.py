@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bentoml.monitoring import monitor
     from bentoml.runner.runnable import Runnable
     from bentoml.runner.runner import Runner
+    from bentoml.runner.sizing import Strategy
     from bentoml.service.loader import load
     from bentoml.service.service import Service
     from bentoml.store.model import Model
@@ -43,6 +44,7 @@ __all__ = [
     "Runnable",
     "Runner",
     "Service",
+    "Strategy",
     "Tag",
     "__version__",
     "client",
@@ -72,14 +74,19 @@ _HOME_OF = {
     "Runnable": "runner.runnable",
     "Runner": "runner.runner",
     "Service": "service.service",
+    "Strategy": "runner.sizing",
     "Tag": "tag",
     "load": "service.loader",
     "monitor": "monitoring",
 }
 
 
+#: BentoML's home of HTTPServer, and here a room behind the names above: found, and not listed.
+_UNLISTED = ("server",)
+
+
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in __all__ and name not in _UNLISTED:
         raise AttributeError(f"module 'bentoml' has no attribute {name!r}{_suggestion(name)}")
     import importlib
 

@@ -26,11 +26,8 @@ from types import FrameType
 
 from bentoml import _importing, _logging, _metrics, config
 from bentoml._context import Identity, identify
-from bentoml._process import THREAD_VARIABLES
-from bentoml._resources import cpu_count, gpu_count, resident_bytes, whole_cpus
+from bentoml._resources import resident_bytes
 from bentoml.exceptions import BentoMLException
-from bentoml.runner.runner import Runner
-from bentoml.runner.sizing import DefaultStrategy, resource_request
 from bentoml.server.control import (
     FAILED_TO_START,
     Channel,
@@ -205,7 +202,7 @@ def describe(service: Service, loaded: config.LoadedConfig) -> Described:
             model_bytes=sum(model.file_size for model in runner.models),
             resources=list(runner.runnable_class.SUPPORTED_RESOURCES),
             embedded=runner.embedded,
-            worker_environments=_worker_environments(runner, loaded.runner(runner.name)),
+            worker_environments=runner.worker_environments(loaded.runner(runner.name)),
         )
         for runner in service.runners
     ]
@@ -216,24 +213,6 @@ def describe(service: Service, loaded: config.LoadedConfig) -> Described:
         resident_bytes=resident_bytes(),
         has_deployment_hooks=bool(service.deployment_hooks),
     )
-
-
-def _worker_environments(runner: Runner, settings: config.RunnerConfig) -> list[dict[str, str]]:
-    strategy = runner.scheduling_strategy or DefaultStrategy
-    request = resource_request(settings.resources, system_cpus=cpu_count(), system_gpus=gpu_count())
-    each = settings.workers_per_resource
-    count = strategy.get_worker_count(runner.runnable_class, request, each)
-    found = [strategy.get_worker_env(runner.runnable_class, request, each, index) for index in range(count)]
-    if settings.resources is None:
-        # Nobody said how many threads a call may use, and the API workers need CPUs as well: threads that wait for one
-        # another on a busy machine take many times longer than one thread alone.
-        limit = max(1, whole_cpus() // 2)
-        found = [{name: _at_most(value, limit, name) for name, value in env.items()} for env in found]
-    return found
-
-
-def _at_most(value: str, limit: int, name: str) -> str:
-    return str(min(int(value), limit)) if name in THREAD_VARIABLES else value
 
 
 def failure(error: Exception) -> Failed:

@@ -4,9 +4,7 @@ Nothing here may be brought up to date: that it runs as it stands is what the ac
 """
 
 import asyncio
-import os
 import typing as t
-from pathlib import Path
 
 import fastapi
 import numpy as np
@@ -18,8 +16,6 @@ from PIL import ImageChops
 import bentoml
 from bentoml.io import JSON, File, Image, Multipart, NumpyNdarray, PandasDataFrame, PandasSeries, Text
 from bentoml.metrics import Counter, Histogram
-
-DATA = os.environ.get("BENTOML_TEST_DATA")
 
 
 class Doubling(bentoml.Runnable):
@@ -72,14 +68,9 @@ svc = bentoml.Service(name="E2E_General", runners=[case_runner, doubling_runner,
 # What is called once for each server, and once for each API worker.
 
 
-def _leave_a_file(prefix: str) -> None:
-    if DATA:
-        (Path(DATA) / f"{prefix}-{os.getpid()}.txt").write_text("x")
-
-
 @svc.on_deployment
 def once_for_the_server():
-    _leave_a_file("deployment")
+    print("deployed")
 
 
 @svc.on_startup
@@ -91,13 +82,11 @@ def first_start(context: bentoml.Context):
 async def second_start(context):
     await asyncio.sleep(0)
     context.state["data"] += "_startup"
-    _leave_a_file("startup")
 
 
 @svc.on_shutdown
-async def at_the_end(context: bentoml.Context):
-    if context.state["data"] == "hello_startup":
-        _leave_a_file("shutdown")
+def at_the_end(context: bentoml.Context):
+    print("ended with", context.state["data"])
 
 
 # Text and JSON.
@@ -200,12 +189,6 @@ async def count_text_stream(json_obj):
 async def predict_text_stream(text: str) -> t.AsyncGenerator[str, None]:
     async for word in doubling_runner.words.async_stream(text):
         yield word
-
-
-@svc.api(input=JSON(), output=JSON())
-async def echo_delay(data: t.Dict[str, float]):
-    await asyncio.sleep(data["delay"])
-    return data
 
 
 # Arrays.
