@@ -109,6 +109,7 @@ def test_nan_is_no_json_and_a_500(e2e: Server) -> None:
 def test_text_is_echoed(e2e: Server, text: str) -> None:
     answer = e2e.request("POST", "/echo_text", text.encode(), {"Content-Type": "application/whatever"})
     assert (answer.status, answer.body.decode(), media_type(answer)) == (200, text, "text/plain")
+    assert int(answer.headers["content-length"]) == len(text.encode())
 
 
 def test_text_that_is_no_utf_8_is_a_400(e2e: Server) -> None:

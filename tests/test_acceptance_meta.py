@@ -7,18 +7,28 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Optional, Union
 
+import numpy as np
+import pydantic
 import pytest
 
 import bentoml
 from bentoml import config
-from bentoml.exceptions import BentoMLConfigException, BentoMLException, InvalidArgument
-from bentoml.io import JSON
+from bentoml.exceptions import (
+    BentoMLConfigException,
+    BentoMLException,
+    InvalidArgument,
+    NotFound,
+    StateException,
+    UnprocessableEntity,
+)
+from bentoml.io import JSON, File, Multipart, NumpyNdarray, Text, from_spec
 from tests import _server
 from tests._server import Server, sample
 from tests.conftest import E2E
 
+COMPATIBILITY = Path(__file__).parents[1] / "docs" / "compatibility.md"
 ORIGIN = "http://bentoml.test:8080"
 CORS = """
 version: 1
@@ -337,3 +347,114 @@ def test_a_file_of_bentoml_1_0_is_read_with_a_warning(tmp_path: Path, caplog: py
     assert (found.api_server.http.host, found.api_server.http.port) == ("0.0.0.0", 5000)
     assert found.api_server.traffic.timeout == 30
     assert "Field 'api_server.port' is deprecated and has been renamed to 'api_server.http.port'" in caplog.text
+
+
+# Names and idioms
+
+
+def test_the_page_for_those_who_come_from_bentoml_lists_the_names_that_are_there() -> None:
+    text = COMPATIBILITY.read_text().partition("<!-- names: begin -->")[2].partition("<!-- names: end -->")[0]
+    there, _, absent = text.partition("| not there |")
+    for name in re.findall(r"`(\w+)`", there):
+        assert getattr(bentoml, name) is not None
+    names = [name for line in absent.splitlines() for name in re.findall(r"`(\w+)`", "|".join(line.split("|")[:3]))]
+    assert len(names) > 20
+    for name in names:
+        assert not hasattr(bentoml, name), f"bentoml.{name} is there now: move it in docs/compatibility.md"
+
+
+def test_descriptors_are_made_as_ever(recwarn: pytest.WarningsRecorder) -> None:
+    assert JSON(pydantic_model=Model, validate_json=True).to_spec()["args"]["has_pydantic_model"]
+    assert NumpyNdarray(dtype="float32", shape=(-1, 4)).to_spec() == {
+        "id": "bentoml.io.NumpyNdarray",
+        "args": {"dtype": "float32", "shape": [-1, 4], "enforce_dtype": False, "enforce_shape": False},
+    }
+    assert from_spec(Text().to_spec()).to_spec()["id"] == "bentoml.io.Text"
+    sample = NumpyNdarray.from_sample([[1, 2]], enforce_dtype=True)
+    assert (sample.to_spec()["args"]["shape"], sample.sample.tolist()) == ([1, 2], [[1, 2]])
+    for spec in ({}, {"id": None}, {"id": "bentoml.io.NumpyNdarray"}):
+        with pytest.raises(InvalidArgument):
+            from_spec(spec)
+    with pytest.raises(InvalidArgument):
+        Multipart(inner=Multipart(text=Text()))
+    with pytest.raises(UnprocessableEntity):
+        NumpyNdarray(dtype="nonsense")
+    with pytest.raises(ValueError, match="kind"):
+        File(kind="pathlike")
+
+
+class Model(pydantic.BaseModel):
+    a: int
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "annotation", "fits"),
+    [
+        (JSON(pydantic_model=Model), Model, True),
+        (JSON(pydantic_model=Model), Optional[Model], True),  # noqa: UP045 - as it was written
+        (JSON(), Union[dict[str, Any], list[Any]], True),  # noqa: UP007 - as it was written
+        (JSON(), "dict[str, Any]", True),
+        (Text(), str, True),
+        (File(), IO[bytes], True),
+        (NumpyNdarray(), np.ndarray, True),
+        (NumpyNdarray(), str, False),
+        (Text(), int, False),
+    ],
+)
+def test_annotations_are_loosely_checked(descriptor: Any, annotation: Any, fits: bool) -> None:
+    def function(value: Any, context: bentoml.Context) -> Any:
+        return value
+
+    function.__annotations__["value"] = annotation
+    offer = bentoml.Service("annotated").api(descriptor, JSON())
+    if fits:
+        assert offer(function) is function
+    else:
+        with pytest.raises(TypeError):
+            offer(function)
+
+
+def test_a_runner_in_this_process_runs_as_in_a_notebook(e2e_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(e2e_home))
+    model = bentoml.picklable_model.get("e2e_case:latest")
+    runner = model.with_options(partial_kwargs={"predict_partial": {"factor": 3}}).to_runner(name="Case")
+    assert (runner.name, runner.models[0].tag) == ("case", model.tag)
+    assert runner.scheduled_worker_count >= 1
+    assert "CUDA_VISIBLE_DEVICES" in runner.scheduled_worker_env_map[0]
+    with pytest.raises(StateException):
+        runner.predict_ndarray.run(np.ones(1))
+    runner.init_local(quiet=True)
+    assert runner.predict_partial.run(np.ones(2)).tolist() == [3, 3]
+    assert runner.echo_json.run({"a": 1}) == {"a": 1}
+    with pytest.raises(StateException):
+        runner.init_local(quiet=True)
+    runner.destroy()
+
+
+def test_a_model_of_another_framework_and_the_deprecated_names_say_what_to_use(
+    e2e_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(e2e_home))
+    tag = bentoml.picklable_model.get("e2e_case").tag
+    with pytest.raises(NotFound, match=f"^Model {tag} was saved with module bentoml.picklable_model, "):
+        bentoml.sklearn.get("e2e_case")
+    with caplog.at_level(logging.WARNING):
+        assert bentoml.picklable_model.load_runner("e2e_case", 1).name == "e2e_case"
+        bentoml.picklable_model.load("e2e_case")
+    for new in ("get().to_runner", "load_model"):
+        assert f'method is deprecated. Use "bentoml.picklable_model.{new}" instead.' in caplog.text
+
+
+def test_metrics_are_made_when_they_are_used_first() -> None:
+    counter = bentoml.metrics.Counter(name="acceptance_total", documentation="x")
+    assert counter._proxy is None
+    with pytest.raises(ValueError, match="registry"):
+        bentoml.metrics.Counter(name="acceptance_other", documentation="x", registry=object())
+    with pytest.raises(NotImplementedError):
+        bentoml.metrics.push_to_gateway
+
+
+def test_a_server_of_bentoml_1_1_is_found_where_it_was() -> None:
+    from bentoml.server import HTTPServer
+
+    assert HTTPServer is bentoml.HTTPServer is bentoml.server.HTTPServer

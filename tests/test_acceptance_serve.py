@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,6 +71,8 @@ def test_what_takes_too_long_is_a_504_that_the_client_raises() -> None:
         assert client.echo_delay({"delay": 0.0}) == {"delay": 0.0}
         with pytest.raises(BentoMLException, match="504: b'Not able to process the request in 1 seconds'"):
             client.echo_delay({"delay": 30.0})
+        with urllib.request.urlopen(f"{server.url}/metrics") as answer:
+            assert re.search(rb'request_total{endpoint="/echo_delay",http_response_code="504".*} 1', answer.read())
 
 
 def test_more_requests_than_max_concurrency_are_refused_with_a_503() -> None:
@@ -99,6 +104,31 @@ def test_hooks_are_called_once_for_the_server_and_once_for_each_worker(tmp_path:
     called = _called(tmp_path)
     assert {hook: len(pids) for hook, pids in called.items()} == {"deployment": 1, "startup": 4, "shutdown": 4}
     assert called["startup"] == called["shutdown"]
+
+
+def test_a_server_is_not_ready_before_all_workers_are_and_no_start_is_without_its_end(tmp_path: Path) -> None:
+    server = bentoml.HTTPServer("light.py:svc", api_workers=2, working_dir=str(E2E), **QUICK)
+    server.start(env={"BENTOML_TEST_DATA": str(tmp_path), "BENTOML_TEST_SLOW": "1"})
+    assert server.process is not None
+    until(lambda: len(list(tmp_path.glob("startup-*"))) == 2, "both starts")
+    assert until(lambda: _unready(server.url), "the first worker") == b"The server is starting."
+    server.process.terminate()
+    (tmp_path / "go").touch()
+    assert server.process.wait(PATIENCE_S) == 0
+    server.stop()
+    called = _called(tmp_path)
+    assert called["startup"] == called["shutdown"]
+
+
+def _unready(url: str) -> bytes | None:
+    try:
+        urllib.request.urlopen(f"{url}/readyz")
+    except urllib.error.HTTPError as answer:
+        assert answer.code == 503
+        return answer.read().strip()
+    except OSError:
+        return None
+    raise AssertionError("it says that it is ready")
 
 
 def _called(folder: Path) -> dict[str, set[str]]:

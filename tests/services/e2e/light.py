@@ -16,6 +16,14 @@ def leave_a_file(prefix: str) -> None:
         (Path(os.environ["BENTOML_TEST_DATA"]) / f"{prefix}-{os.getpid()}").write_text("x")
 
 
+async def all_but_the_first_wait(folder: Path) -> None:
+    try:
+        (folder / "first").touch(exist_ok=False)
+    except FileExistsError:
+        while not (folder / "go").exists():
+            await asyncio.sleep(0.01)
+
+
 @svc.on_deployment
 def once_for_the_server():
     leave_a_file("deployment")
@@ -31,6 +39,8 @@ async def second_start(context):
     await asyncio.sleep(0)
     context.state["data"] += "_startup"
     leave_a_file("startup")
+    if "BENTOML_TEST_SLOW" in os.environ:
+        await all_but_the_first_wait(Path(os.environ["BENTOML_TEST_DATA"]))
 
 
 @svc.on_shutdown
