@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import bentoml
@@ -71,8 +70,8 @@ def test_what_takes_too_long_is_a_504_that_the_client_raises() -> None:
         assert client.echo_delay({"delay": 0.0}) == {"delay": 0.0}
         with pytest.raises(BentoMLException, match="504: b'Not able to process the request in 1 seconds'"):
             client.echo_delay({"delay": 30.0})
-        with urllib.request.urlopen(f"{server.url}/metrics") as answer:
-            assert re.search(rb'request_total{endpoint="/echo_delay",http_response_code="504".*} 1', answer.read())
+        text = httpx.get(f"{server.url}/metrics", timeout=PATIENCE_S).text
+        assert re.search(r'request_total{endpoint="/echo_delay",http_response_code="504".*} 1', text)
 
 
 def test_more_requests_than_max_concurrency_are_refused_with_a_503() -> None:
@@ -121,14 +120,13 @@ def test_a_server_is_not_ready_before_all_workers_are_and_no_start_is_without_it
 
 
 def _unready(url: str) -> bytes | None:
+    """What `/readyz` says against it; None while nobody answers."""
     try:
-        urllib.request.urlopen(f"{url}/readyz")
-    except urllib.error.HTTPError as answer:
-        assert answer.code == 503
-        return answer.read().strip()
-    except OSError:
+        answer = httpx.get(f"{url}/readyz", timeout=PATIENCE_S)
+    except httpx.TransportError:
         return None
-    raise AssertionError("it says that it is ready")
+    assert answer.status_code == 503
+    return answer.content.strip()
 
 
 def _called(folder: Path) -> dict[str, set[str]]:
