@@ -194,17 +194,13 @@ async def predict_text_stream(text: str) -> t.AsyncGenerator[str, None]:
 # Arrays.
 
 
-@svc.api(
-    input=NumpyNdarray(shape=(2, 2), enforce_shape=True), output=NumpyNdarray(shape=(1, 4))
-)
+@svc.api(input=NumpyNdarray(shape=(2, 2), enforce_shape=True), output=NumpyNdarray(shape=(1, 4)))
 async def predict_ndarray_enforce_shape(inp: "np.ndarray[t.Any, np.dtype[t.Any]]") -> "np.ndarray[t.Any, t.Any]":
     assert inp.shape == (2, 2)
     return await case_runner.predict_ndarray.async_run(inp)
 
 
-@svc.api(
-    input=NumpyNdarray(dtype="uint8", enforce_dtype=True), output=NumpyNdarray(dtype="str")
-)
+@svc.api(input=NumpyNdarray(dtype="uint8", enforce_dtype=True), output=NumpyNdarray(dtype="str"))
 async def predict_ndarray_enforce_dtype(inp: np.ndarray) -> np.ndarray:
     assert inp.dtype == np.dtype("uint8")
     return await case_runner.predict_ndarray.async_run(inp)
@@ -236,7 +232,8 @@ async def gathered(values: t.List[int]) -> t.List[int]:
 
 
 @svc.api(
-    input=PandasDataFrame(dtype={"col1": "int64"}, orient="records"), output=PandasDataFrame(),
+    input=PandasDataFrame(dtype={"col1": "int64"}, orient="records"),
+    output=PandasDataFrame(),
 )
 async def predict_dataframe(df: pd.DataFrame) -> pd.DataFrame:
     assert df["col1"].dtype == "int64"
