@@ -29,8 +29,6 @@ ADDRESS = "localhost:3000"
 WIDTH_PX = 1200
 #: Of a picture: colours beyond these are those of smoothed letters, whose loss nobody sees.
 COLORS = 128
-#: The first requests warm the page up, whose own work would stand there as the duration of the request.
-REQUESTS = 3
 
 
 def main() -> None:
@@ -78,13 +76,12 @@ def shoot(
             page.goto(f"http://{ADDRESS}/")
             operation = _browser.expanded(page, operation_id)
             fill(operation)
-            for _ in range(REQUESTS):
-                shown = _browser.execute(operation)
-                assert shown.status == 200, shown.text
+            shown = _browser.execute(operation)
+            assert shown.status == 200, shown.text
             operation.locator("button.execute").blur()
             page.mouse.move(0, 0)
             box, answer = operation.bounding_box(), operation.locator(".live-responses-table").bounding_box()
-            top = -page.evaluate("scrollY") if whole_page else box["y"] - 10
+            top = -page.evaluate("scrollY") if whole_page else box["y"] - 4
             bottom = answer["y"] + answer["height"] + 10
             clip = {"x": 0, "y": top + page.evaluate("scrollY"), "width": WIDTH_PX, "height": bottom - top}
             path = IMAGES / file_name

@@ -223,8 +223,7 @@ class PandasDataFrame(IODescriptor["pd.DataFrame"], descriptor_id="bentoml.io.Pa
 
     def _openapi_content(self) -> dict[str, Any]:
         content: dict[str, Any] = {}
-        # Swagger UI offers the first: one that a person can type, whatever the default format.
-        for name in sorted(self._available, key=lambda name: name not in ("json", "csv")):
+        for name in sorted(self._available, key=("parquet", "arrow").__contains__):  # first what a person can type
             media: dict[str, Any] = {"schema": {"type": "string"} if name == "csv" else dict(BINARY_SCHEMA)}
             if name == "json":
                 media = {"schema": self.openapi_schema()}

@@ -53,7 +53,7 @@ _INDEX = """<!DOCTYPE html>
   <script>
     SwaggerUIBundle({{
       url: "./docs.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true,
-      defaultModelsExpandDepth: 0, validatorUrl: null, displayRequestDuration: true,
+      defaultModelsExpandDepth: 0, validatorUrl: null,
       // The operations that a visitor came for stand open above the probes.
       docExpansion: "list",
       // An image is shown; other clients are told to save it.
