@@ -9,7 +9,7 @@ DEMO_HOME := $(CURDIR)/.demo/bentoml
 # Two workers suit the smallest machine that we support; `make test WORKERS=8` on a larger one.
 WORKERS ?= 2
 
-.PHONY: demo test bench screenshots lint types format clean
+.PHONY: demo test test-image bench screenshots lint types format clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -38,6 +38,10 @@ demo: $(VENV)/.examples
 
 test: $(VENV)/.dev lint types
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+# A container image of the example, for real: needs root, buildah and debootstrap (Debian's packages), and some minutes.
+test-image: $(VENV)/.dev
+	$(BIN)/python -m pytest -m image $(PYTEST_ARGS)
 
 $(VENV)/.bench: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --progress-bar on --editable '.[bench]'

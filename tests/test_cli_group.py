@@ -33,9 +33,16 @@ COMMANDS = list(every_command(cli))
 
 def test_the_commands_are_the_ones_of_the_reference() -> None:
     assert {" ".join(path) for path, _ in COMMANDS} == {
+        "build",
         "completion",
         "config",
+        "containerize",
+        "delete",
         "env",
+        "export",
+        "get",
+        "import",
+        "list",
         "models",
         "models delete",
         "models export",
@@ -44,6 +51,8 @@ def test_the_commands_are_the_ones_of_the_reference() -> None:
         "models list",
         "models pull",
         "models push",
+        "pull",
+        "push",
         "serve",
     }
 

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 import bentoml
-from bentoml.cli.models import complete_tag, models
+from bentoml.cli.models import MODELS, models
+from bentoml.cli.store_commands import complete_tag
 from tests._cli import invoke, run
 
 
@@ -281,13 +282,13 @@ def test_push_and_pull_are_refused_with_what_to_do_instead(home: Path, args: lis
 def test_tags_and_names_complete(home: Path) -> None:
     with click.Context(models) as ctx:
         param = click.Argument(["tag"])
-        assert complete_tag(ctx, param, "iris") == ["iris:a", "iris:b", "iris"]
-        assert complete_tag(ctx, param, "credit:v1,iris:") == ["credit:v1,iris:a", "credit:v1,iris:b"]
-        assert complete_tag(ctx, param, "z") == []
+        assert complete_tag(MODELS)(ctx, param, "iris") == ["iris:a", "iris:b", "iris"]
+        assert complete_tag(MODELS)(ctx, param, "credit:v1,iris:") == ["credit:v1,iris:a", "credit:v1,iris:b"]
+        assert complete_tag(MODELS)(ctx, param, "z") == []
 
 
 def test_completion_in_a_broken_store_suggests_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "file"))
     with click.Context(models) as ctx:
-        assert complete_tag(ctx, click.Argument(["tag"]), "") == []
+        assert complete_tag(MODELS)(ctx, click.Argument(["tag"]), "") == []

@@ -112,11 +112,11 @@ def test_the_configuration_is_that_of_the_process_from_then_on() -> None:
 
 
 def test_reload_implies_development(caplog: pytest.LogCaptureFixture) -> None:
-    assert options("--reload")[3:] == (True, True)
-    assert options("--development")[3:] == (True, False)
-    assert options("--production")[3:] == (False, False)
+    assert options("--reload")[3:5] == (True, True)
+    assert options("--development")[3:5] == (True, False)
+    assert options("--production")[3:5] == (False, False)
     assert caplog.messages == []
-    assert options("--reload", "--production")[3:] == (True, True)
+    assert options("--reload", "--production")[3:5] == (True, True)
     assert caplog.messages == ["--production has no effect: --reload serves for development"]
 
 
@@ -185,7 +185,8 @@ def test_an_unknown_service_is_one_line(tmp_path: Path) -> None:
     done = run("serve", "nope:svc", "--port", "0", "--development", home=tmp_path, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"Error: `serve` failed: there is no module 'nope' in {tmp_path} (hint: Python files there: service.py)"
+        f"Error: `serve` failed: there is no module 'nope' in {tmp_path}, and no bento of that name in the store "
+        "(hint: Python files there: service.py)"
     )
 
 

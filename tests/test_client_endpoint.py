@@ -19,13 +19,14 @@ from tests._scripted import DOCUMENT
 
 
 def endpoint(input: IODescriptor[Any], output: IODescriptor[Any], **content: list[str]) -> Endpoint:
-    """That of a service with one API `f`; `request` and `answer` add media types to its document."""
+    """That of a service with one API `f`; `request` and `answer` replace the media types of its document."""
     svc = bentoml.Service("one")
     svc.api(input=input, output=output, name="f")(lambda value: value)
     document = svc.openapi()
     operation = document["paths"]["/f"]["post"]
-    operation["requestBody"]["content"] |= {each: {} for each in content.get("request", [])}
-    operation["responses"]["200"]["content"] |= {each: {} for each in content.get("answer", [])}
+    for side, name in ((operation["requestBody"], "request"), (operation["responses"]["200"], "answer")):
+        if name in content:
+            side["content"] = {each: {} for each in content[name]}
     return endpoints_of(document)["f"]
 
 
@@ -151,9 +152,9 @@ def negotiating(**content: list[str]) -> Endpoint:
 def test_the_binary_form_is_sent_and_asked_for_where_the_document_lists_it() -> None:
     encoded = negotiating(request=[NPY], answer=[NPY]).encode(np.zeros(2))
     assert encoded.headers == {"content-type": NPY, "accept": f"{NPY}, */*;q=0.1"}
-    encoded = negotiating(request=[NPY, ARROW]).encode(np.zeros(2))
+    encoded = negotiating(request=[NPY, ARROW], answer=["application/json"]).encode(np.zeros(2))
     assert encoded.headers == {"content-type": ARROW, "accept": "*/*"}
-    encoded = negotiating().encode(np.zeros(2))
+    encoded = negotiating(request=["application/json"], answer=["application/json"]).encode(np.zeros(2))
     assert encoded.headers == {"content-type": "application/json", "accept": "*/*"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from openapi_spec_validator import validate
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -73,7 +75,8 @@ def check_operation(operation: Any, mode: GenerationMode, url: str, session: req
         response = case.call_and_validate(base_url=url, session=session, checks=CHECKS)
         assert response.status_code == 200 or not must_be_taken, (case.body, response.content)
 
-    answers_as_documented()
+    with contextlib.suppress(Unsatisfiable):  # where any body fits the schema there is none that does not
+        answers_as_documented()
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))

@@ -22,7 +22,6 @@ from bentoml import config
 from bentoml._http import Request
 from bentoml.exceptions import BentoMLException, InvalidArgument
 from bentoml.io import JSON
-from bentoml.server.app import App
 from bentoml.server.asgi import authority
 from bentoml.server.mounts import Middlewares, mount_of
 from tests._server import Server, sample, serving, started, until
@@ -225,16 +224,6 @@ def test_a_middleware_that_cannot_be_made_is_named() -> None:
     service.add_asgi_middleware(TestClient, colour="red")
     with pytest.raises(BentoMLException, match=r"the middleware TestClient cannot be made: TypeError: .*colour"):
         Middlewares(service.middlewares, body_bytes=1)(lambda request: None)  # type: ignore[arg-type,return-value]
-
-
-def test_a_late_request_that_no_handler_ends_is_forgotten() -> None:
-    app = App(bentoml.Service("s"), config.load().config, is_ready=lambda: None, access_log=None)
-    request = Request(path="/nowhere")
-    assert app.late(request).status == 504
-    assert app._late
-    del request
-    assert not app._late
-    app.close()
 
 
 # Declarations

@@ -57,12 +57,13 @@ def test_a_reader_that_has_stopped_does_not_hold_the_end_for_long(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line_writer, "CLOSE_S", 0.01)
+    others = set(threading.enumerate())
     writer = LineWriter(pipe[1], "x")
     writer.write(["x" * 200_000 + "\n"])
     writer.close()
-    assert [thread.name for thread in threading.enumerate() if thread.name == "access-log"] != []
+    [thread] = [each for each in threading.enumerate() if each not in others and each.name == "access-log"]
     read_until(pipe[0], b"\n")
-    until(lambda: not any(thread.name == "access-log" for thread in threading.enumerate()), "the end of the thread")
+    until(lambda: not thread.is_alive(), "the end of the thread")
 
 
 def test_lines_of_several_writers_on_one_pipe_stay_whole(pipe: tuple[int, int]) -> None:

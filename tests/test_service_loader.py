@@ -17,13 +17,13 @@ SERVICE = "import bentoml\nsvc = bentoml.Service({name!r})\n"
 
 
 @pytest.fixture(autouse=True)
-def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def as_it_was(tmp_path: Path) -> Iterator[None]:
     """Loading leaves the project's folder on the path and its modules imported; the next test starts afresh."""
-    path, modules, folder = list(sys.path), set(sys.modules), os.getcwd()
+    path, folder = list(sys.path), os.getcwd()
     yield
     sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if not name.startswith("bentoml"):
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
     assert os.getcwd() == folder
 
@@ -148,7 +148,11 @@ def test_one_service_under_two_names_is_one(project: Path) -> None:
             "importing 'service' failed: {folder}/service.py:1: ModuleNotFoundError: No module named 'nosuch' "
             "(hint: pip install nosuch)",
         ),
-        ("nosuch:svc", "", "there is no module 'nosuch' in {folder} (hint: Python files there: service.py)"),
+        (
+            "nosuch:svc",
+            "",
+            "there is no module 'nosuch' in {folder}, and no bento of that name in the store (hint: Python files there: service.py)",
+        ),
         (
             "nosuch.py",
             "",

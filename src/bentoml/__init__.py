@@ -6,16 +6,20 @@ only what it needs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from bentoml._version import __version__
 
 if TYPE_CHECKING:
+    import bentoml.bentos as bentos
     import bentoml.client as client
     import bentoml.config as config
+    import bentoml.container as container
     import bentoml.exceptions as exceptions
     import bentoml.http_server as http_server
     import bentoml.io as io
+    import bentoml.kubernetes as kubernetes
     import bentoml.lightgbm as lightgbm
     import bentoml.metrics as metrics
     import bentoml.models as models
@@ -26,16 +30,19 @@ if TYPE_CHECKING:
     import bentoml.types as types
     import bentoml.xgboost as xgboost
     from bentoml._context import Context, Cookie
+    from bentoml.bentos import delete, export_bento, get, import_bento, list
     from bentoml.http_server import HTTPServer
     from bentoml.monitoring import monitor
     from bentoml.runner.runnable import Runnable
     from bentoml.runner.runner import Runner
     from bentoml.service.loader import load
     from bentoml.service.service import Service
+    from bentoml.store.bento import Bento
     from bentoml.store.model import Model
     from bentoml.tag import Tag
 
 __all__ = [
+    "Bento",
     "Context",
     "Cookie",
     "HTTPServer",
@@ -45,12 +52,20 @@ __all__ = [
     "Service",
     "Tag",
     "__version__",
+    "bentos",
     "client",
     "config",
+    "container",
+    "delete",
     "exceptions",
+    "export_bento",
+    "get",
     "http_server",
+    "import_bento",
     "io",
+    "kubernetes",
     "lightgbm",
+    "list",
     "load",
     "metrics",
     "models",
@@ -65,6 +80,7 @@ __all__ = [
 
 #: Name → the module that defines it. A public name that is not here is a submodule.
 _HOME_OF = {
+    "Bento": "store.bento",
     "Context": "_context",
     "Cookie": "_context",
     "HTTPServer": "http_server",
@@ -73,6 +89,11 @@ _HOME_OF = {
     "Runner": "runner.runner",
     "Service": "service.service",
     "Tag": "tag",
+    "delete": "bentos",
+    "export_bento": "bentos",
+    "get": "bentos",
+    "import_bento": "bentos",
+    "list": "bentos",
     "load": "service.loader",
     "monitor": "monitoring",
 }
@@ -93,7 +114,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> Iterable[str]:
     return sorted({*__all__, *globals()})
 
 

@@ -12,7 +12,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bentoml._pickling import by_value
-from bentoml.exceptions import InvalidArgument
+from bentoml.exceptions import BentoMLException, InvalidArgument
+from bentoml.store import scope
+from bentoml.store.bento import needed_by
 from bentoml.store.local import LocalStore
 from bentoml.store.metadata import normalised_labels, normalised_metadata
 from bentoml.store.model import Model, draft_model, model_store, open_model
@@ -43,22 +45,22 @@ def list(tag: Tag | str | None = None, *, _model_store: LocalStore | None = None
     Raises:
         NotFound: `tag` is a name that no model has.
     """
-    store = _model_store or model_store()
-    return [open_model(found, store.root / found.path()) for found in store.list(tag)]
+    listed = [(_model_store, found) for found in _model_store.list(tag)] if _model_store else scope.list_all(tag)
+    return [open_model(found, store.root / found.path()) for store, found in listed]
 
 
 def get(tag: Tag | str, *, _model_store: LocalStore | None = None) -> Model:
     """One model.
 
     Args:
-        tag: `"name"` or `"name:latest"` for the newest, else `"name:version"`; an unambiguous beginning is enough.
+        tag: `"name"` or `"name:latest"` for the newest, else `"name:version"`; an unambiguous beginning is enough. In a
+            service that is served from a bento the models of the bento come first, and text may be an alias of one.
 
     Raises:
         NotFound: there is no such model.
         BentoMLException: several versions begin like that, or the model's record cannot be read.
     """
-    store = _model_store or model_store()
-    found = store.resolve(tag)
+    store, found = (_model_store, _model_store.resolve(tag)) if _model_store else scope.find(tag)
     model = open_model(found, store.root / found.path())
     _ = model.info  # a record that cannot be read is an error here, not at the first request
     return model
@@ -69,8 +71,21 @@ def delete(tag: Tag | str, *, _model_store: LocalStore | None = None) -> None:
 
     Raises:
         NotFound: there is no such model. The version must be given in full, or as `latest`.
+        BentoMLException: a stored bento needs it. Bentos that were built here have a copy of their own and do not;
+            those of BentoML name the model in the store.
     """
+    if _model_store is None:
+        _refuse_needed(model_store().list(tag))
     (_model_store or model_store()).delete(tag)
+
+
+def _refuse_needed(doomed: Sequence[Tag]) -> None:
+    needed = needed_by(doomed)
+    if needed:
+        names = ", ".join(f"{bento} needs {model}" for bento, model in needed)
+        raise BentoMLException(
+            f"nothing is deleted: {names}", hint="delete these bentos first, or build them again, here"
+        )
 
 
 def export_model(

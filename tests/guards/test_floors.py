@@ -18,8 +18,8 @@ FLOORS = [
     {"lightgbm", "picklable_model", "sklearn", "xgboost"},
     {"service"},
     {"build", "client", "server"},
-    {"http_server"},
-    {"testing"},
+    {"bentos", "http_server"},
+    {"container", "kubernetes", "testing"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -19,7 +19,7 @@ from tests.guards._source import PACKAGE, files, module_name, parsed, relative
 PUBLIC_MODULES = [name for name in bentoml.__all__ if isinstance(getattr(bentoml, name), ModuleType)]
 FOR_AUTHORS = {"framework", "tag"}
 #: Rooms behind the names of the first floor: packages without a face of their own.
-ROOMS = {"cli", "runner", "server", "service", "store"}
+ROOMS = {"build", "cli", "runner", "server", "service", "store"}
 
 
 def test_every_name_is_there_and_found_by_tools() -> None:

@@ -14,10 +14,20 @@ __all__ = ["cli", "main"]
 
 #: Command → `module:attribute` below this package.
 COMMANDS = {
+    "build": "build:build",
     "completion": "completion:completion",
     "config": "config:config",
+    "containerize": "containerize:containerize",
+    "delete": "bentos:delete",
+    "deploy": "deploy:deploy",
     "env": "env:env",
+    "export": "bentos:export",
+    "get": "bentos:get",
+    "import": "bentos:import_",
+    "list": "bentos:list_",
     "models": "models:models",
+    "pull": "bentos:pull",
+    "push": "bentos:push",
     "serve": "serve:serve",
 }
 #: Other names of commands, which no listing shows.

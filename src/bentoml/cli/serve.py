@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,8 @@ KEYS = {
     "ssl_ca_certs": ("api_server.ssl.ca_certs",),
     "ssl_ciphers": ("api_server.ssl.ciphers",),
 }
+#: Files that are unpacked before they are served.
+ARCHIVES = frozenset({".bento", ".tar", ".gz", ".bz2", ".xz", ".zip"})
 HOST_KEY = "api_server.http.host"
 
 
@@ -92,17 +96,35 @@ def serve(ctx: click.Context, /, **_: Any) -> None:
     """Serve a service over HTTP until Ctrl-C.
 
     BENTO is `module:variable`, `file.py:variable`, or a folder with a bentofile.yaml or a service.py; by default this
-    folder. `bentoml serve-http` is the same command.
+    folder. It may as well be the tag of a bento, its folder, or an archive that `bentoml export` wrote, which is
+    unpacked for as long as it is served. `bentoml serve-http` is the same command.
     """
     from bentoml import _logging
     from bentoml.server import supervisor
 
     _logging.configure("cli", level=logging.getLogger("bentoml").level)
-    ctx.exit(supervisor.serve(serve_options(ctx)))
+    with _unpacked(ctx.params["bento"]) as folder:
+        ctx.exit(supervisor.serve(serve_options(ctx, folder)))
 
 
-def serve_options(ctx: click.Context) -> ServeOptions:
+@contextlib.contextmanager
+def _unpacked(named: str) -> Iterator[str | None]:
+    """The folder of the bento in the archive `named`; None: it is no archive."""
+    path = Path(named).expanduser()
+    if path.suffix not in ARCHIVES or not path.is_file():
+        yield None
+        return
+    from bentoml.store import bento
+
+    with bento.unpacked(path) as found:
+        yield found.path
+
+
+def serve_options(ctx: click.Context, folder_of_bento: str | None = None) -> ServeOptions:
     """What the parameters of the command ask for; makes it the configuration of this process.
+
+    Args:
+        folder_of_bento: where an archive was unpacked.
 
     Raises:
         UsageError: --production and --development.
@@ -110,14 +132,16 @@ def serve_options(ctx: click.Context) -> ServeOptions:
     """
     from bentoml import config
     from bentoml.server.supervisor import ServeOptions
+    from bentoml.service.locate import bento_named
 
     given = ctx.params
     if given["production"] and given["development"]:
         raise click.UsageError("--production and --development exclude each other.", ctx)
     if given["production"] and given["reload"]:
         logger.warning("--production has no effect: --reload serves for development")
-    bento = Path(given["bento"]).expanduser()
-    folder = Path(given["working_dir"] or (bento if bento.is_dir() else "."))
+    bento = bento_named(folder_of_bento or given["bento"], given["working_dir"])
+    named = Path(given["bento"]).expanduser()
+    folder = Path(bento.path, "src") if bento else Path(given["working_dir"] or (named if named.is_dir() else "."))
     if given["host"] == "localhost":
         logger.warning("localhost is taken for 127.0.0.1: only this machine can connect")
         given["host"] = "127.0.0.1"
@@ -129,8 +153,10 @@ def serve_options(ctx: click.Context) -> ServeOptions:
     if found is not None:
         logger.info("using the configuration file %s", found.resolve())
     return ServeOptions(
-        identifier=given["bento"],
+        # Found once: a server that is up goes on with its bento when another one becomes the latest.
+        identifier=bento.path if bento else given["bento"],
         working_dir=given["working_dir"],
+        name=str(bento.tag) if bento else "",
         loaded=loaded,
         development=given["development"] or given["reload"],
         reload=given["reload"],

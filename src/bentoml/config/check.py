@@ -13,7 +13,7 @@ import msgspec
 from bentoml.config.observe import OTLP_TAKERS
 from bentoml.exceptions import BentoMLConfigException
 
-__all__ = ["convert", "split_runners", "without_idle_keys"]
+__all__ = ["convert", "did_you_mean", "split_runners", "unknown_keys", "without_idle_keys"]
 
 logger = logging.getLogger("bentoml")
 
@@ -64,7 +64,7 @@ def split_runners(section: Any, known: tuple[str, ...]) -> tuple[dict[str, Any],
         if not isinstance(value, Mapping):
             raise BentoMLConfigException(
                 f"Invalid configuration file was given: `runners.{name}` is neither a setting nor a runner's section",
-                hint=_did_you_mean(name, known),
+                hint=did_you_mean(name, known),
             )
     return shared, {name: dict(value) for name, value in named.items()}
 
@@ -75,10 +75,10 @@ def convert(tree: Any, cls: type[T], origins: Mapping[str, str], *, prefix: str)
     Raises:
         BentoMLConfigException: a key is unknown (with a suggestion) or a value is wrong; names key and origin.
     """
-    for path, names in _unknown_keys(tree, cls, prefix):
+    for path, names in unknown_keys(tree, cls, prefix):
         raise BentoMLConfigException(
             f"Invalid configuration file was given: unknown key `{path}`{_from(path, origins)}",
-            hint=_did_you_mean(path.rpartition(".")[2], names),
+            hint=did_you_mean(path.rpartition(".")[2], names),
         )
     try:
         return msgspec.convert(tree, cls)
@@ -97,12 +97,14 @@ def _from(path: str, origins: Mapping[str, str]) -> str:
     return f" (set by {origin})" if origin else ""
 
 
-def _did_you_mean(name: str, known: tuple[str, ...] | list[str]) -> str:
+def did_you_mean(name: str, known: tuple[str, ...] | list[str]) -> str:
+    """A hint for an unknown key: the nearest known one, else all of them."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean `{near[0]}`?" if near else f"known keys here: {', '.join(sorted(known))}"
 
 
-def _unknown_keys(tree: Any, cls: type, prefix: str) -> Iterator[tuple[str, list[str]]]:
+def unknown_keys(tree: Any, cls: type, prefix: str) -> Iterator[tuple[str, list[str]]]:
+    """The dotted keys of `tree` that the record `cls` does not have, each with those that it has there."""
     if not isinstance(tree, Mapping):
         return
     fields = {field.encode_name: field.type for field in msgspec.structs.fields(cls)}
@@ -113,7 +115,7 @@ def _unknown_keys(tree: Any, cls: type, prefix: str) -> Iterator[tuple[str, list
             continue
         nested_cls = next((t for t in (fields[key], *get_args(fields[key])) if _is_struct(t)), None)
         if nested_cls is not None:
-            yield from _unknown_keys(value, nested_cls, path)
+            yield from unknown_keys(value, nested_cls, path)
 
 
 def _is_struct(candidate: Any) -> bool:

@@ -47,6 +47,7 @@ class ServeOptions(NamedTuple):
         identifier: as given by the user.
         development: one API worker.
         reload: restart the workers when a file of the working directory changes.
+        name: how the log calls what is served; by default the identifier.
     """
 
     identifier: str
@@ -54,6 +55,7 @@ class ServeOptions(NamedTuple):
     loaded: LoadedConfig
     development: bool = False
     reload: bool = False
+    name: str = ""
 
 
 def serve(options: ServeOptions) -> int:
@@ -249,17 +251,17 @@ class _Supervisor:
             logger.info("%s (pid %d) is ready again", child.spec.name, child.pid)
 
     def _announce(self) -> None:
-        door = self.door
+        door, name = self.door, self.options.name or self.options.identifier
         if self.config.api_server.metrics.enabled:
             logger.info(
                 'Prometheus metrics for HTTP BentoServer from "%s" can be accessed at %s/metrics.',
-                self.options.identifier,
+                name,
                 door.local_url,
             )
         logger.info(
             'Starting %s HTTP BentoServer from "%s" running on %s (Press CTRL+C to quit)',
             "development" if self.options.development else "production",
-            self.options.identifier,
+            name,
             door.url,
         )
         logger.info("ready after %.1f s; open %s", time.monotonic() - self.started_s, door.local_url)

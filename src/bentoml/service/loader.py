@@ -1,10 +1,12 @@
-"""Finding a service: 'module:svc', 'service.py:svc' or a folder, imported as Python imports it."""
+"""Loading a service: of a module, a file, a folder or a bento, imported as Python imports it."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -12,73 +14,91 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import msgspec
-
+from bentoml._version import __version__
 from bentoml.exceptions import BentoMLException, ImportServiceError
+from bentoml.service.locate import Located, locate, located_in, stored_bento
 from bentoml.service.service import Service
+from bentoml.store import scope
+from bentoml.store.bento import Bento
+from bentoml.store.digests import SUMS_FILE
+from bentoml.tag import Tag
 
-__all__ = ["load", "resolve_folder"]
+__all__ = ["load"]
+
+logger = logging.getLogger("bentoml")
 
 #: Where services were imported from in this process, so that a project never gets the modules of another.
 _roots: list[Path] = []
 
 
 def load(
-    bento_identifier: str | os.PathLike[str], working_dir: str | None = None, standalone_load: bool = False
+    bento_identifier: str | os.PathLike[str] | Tag | Bento,
+    working_dir: str | None = None,
+    standalone_load: bool = False,
 ) -> Service:
     """The service that `bento_identifier` names.
 
     Args:
-        bento_identifier: `"module:svc"`, `"service.py:svc"`, or a folder with a bentofile.yaml or a service.py.
-        working_dir: where modules and paths are looked up; defaults to the current folder, or the folder named.
-        standalone_load: leave the working directory changed after the import, as a server process wants it.
+        bento_identifier: `"module:svc"`, `"service.py:svc"`, a folder with a bentofile.yaml or a service.py, the folder
+            of a bento, or a bento of the store: its tag, as text or `Tag`, or a `Bento`. A module comes before a tag.
+        working_dir: where modules and paths are looked up; defaults to the current folder, or the folder named. A
+            bento brings its own.
+        standalone_load: leave the working directory changed after the import, and the models of the bento in sight, as
+            a server process wants it.
 
     Raises:
-        ImportServiceError: there is no such module or service, or importing it failed; says where.
+        ImportServiceError: there is no such module, bento or service, or importing it failed; says where.
         BentoMLException: what the service's own code raised of this package, for instance NotFound for a model.
     """
-    identifier = os.fspath(bento_identifier)
-    root = Path(working_dir or ".").resolve()
-    folder = root / os.path.expanduser(identifier)
-    if folder.is_dir():
-        identifier = resolve_folder(folder)
-        if working_dir is None:
-            root = folder.resolve()
+    located = locate(bento_identifier, working_dir)
+    try:
+        return _load(located, standalone=standalone_load)
+    except ImportServiceError as error:
+        # With a cause the module is there and broken: that is what must be seen, not a bento of the same name.
+        if located.bento is not None or error.__cause__ is not None:
+            raise
+        bento = stored_bento(located.import_string)
+        if bento is None:
+            raise
+    return _load(located_in(bento), standalone=standalone_load)
+
+
+def _load(located: Located, *, standalone: bool) -> Service:
+    root, identifier, bento, aliases = located
     if not root.is_dir():
         raise ImportServiceError(f"the working directory {root} does not exist")
+    if bento is not None:
+        _warn_if_newer(bento)
     target, _, attribute = identifier.partition(":")
     module_name = _module_name(target, root)
     _forget_namesakes(module_name, root)
-    with _importing_in(root, keep=standalone_load):
+    with (
+        scope.inside(bento, aliases=aliases, keep=standalone),
+        _importing_in(root, keep=standalone, write_caches=bento is None),
+    ):
         module = _import(module_name, target, root)
     service, name = _service_in(module, attribute, target)
     service.import_string = f"{module_name}:{name}"
     service.working_dir = str(root)
+    if bento is not None:
+        service.tag, service.bento = bento.tag, bento
     return service
 
 
-def resolve_folder(folder: Path) -> str:
-    """The import string that a folder names: of its bentofile.yaml, else its service.py.
+def _warn_if_newer(bento: Bento) -> None:
+    built_with = bento.info.bentoml_version
+    # BentoML, whose versions mean something else, writes no digests.
+    if (Path(bento.path) / SUMS_FILE).is_file() and _release(built_with) > _release(__version__):
+        logger.warning(
+            "%s was built with version %s of this package, which is newer than %s: it may ask for what is not there",
+            bento,
+            built_with,
+            __version__,
+        )
 
-    Raises:
-        BentoMLException: it has neither.
-    """
-    bentofile = folder / "bentofile.yaml"
-    if bentofile.is_file():
-        try:
-            content = msgspec.yaml.decode(bentofile.read_bytes())
-        except msgspec.DecodeError as error:
-            raise BentoMLException(f"{bentofile} is not YAML: {error}") from error
-        named = content.get("service") if isinstance(content, dict) else None
-        if not isinstance(named, str) or not named:
-            raise BentoMLException(f"{bentofile} has no key `service`", hint='service: "service.py:svc"')
-        return named
-    if (folder / "service.py").is_file():
-        return "service.py"
-    raise BentoMLException(
-        f"the folder {folder} holds neither a bentofile.yaml nor a service.py",
-        hint="name the service: bentoml serve module:svc",
-    )
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def _module_name(target: str, root: Path) -> str:
@@ -125,8 +145,10 @@ def _same(one: Path, other: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _importing_in(root: Path, *, keep: bool) -> Iterator[None]:
-    before = os.getcwd()
+def _importing_in(root: Path, *, keep: bool, write_caches: bool) -> Iterator[None]:
+    before, without_caches = os.getcwd(), sys.dont_write_bytecode
+    # A bento stays as it was saved: a file too many is what its digests would find.
+    sys.dont_write_bytecode = without_caches or not write_caches
     if str(root) in sys.path:
         sys.path.remove(str(root))
     sys.path.insert(0, str(root))
@@ -137,6 +159,7 @@ def _importing_in(root: Path, *, keep: bool) -> Iterator[None]:
     finally:
         if not keep:
             os.chdir(before)
+            sys.dont_write_bytecode = without_caches
 
 
 def _import(module_name: str, target: str, root: Path) -> ModuleType:
@@ -148,7 +171,7 @@ def _import(module_name: str, target: str, root: Path) -> ModuleType:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
             found = sorted(path.name for path in root.glob("*.py"))[:5]
             raise ImportServiceError(
-                f"there is no module {error.name!r} in {root}",
+                f"there is no module {error.name!r} in {root}, and no bento of that name in the store",
                 hint=f"Python files there: {', '.join(found)}"
                 if found
                 else "no Python file is there; --working-dir FOLDER",

@@ -18,9 +18,10 @@ from bentoml import config
 from bentoml._importing import import_module_named
 from bentoml._pickling import dump_cloudpickle, load_cloudpickle
 from bentoml.exceptions import BentoMLException
-from bentoml.store import digests
+from bentoml.store.item import Item
 from bentoml.store.local import LocalStore
 from bentoml.store.record import MODEL_FILE, ModelInfo
+from bentoml.store.trust import require_trust
 from bentoml.tag import Tag
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "draft_model", "model_store", "open_model"]
 
-#: Extension of the native archive format.
-NATIVE = "bentomodel"
 CUSTOM_OBJECTS_FILE = "custom_objects.pkl"
 #: Makes the runner of a user's module that offers `get_runnable` alone; named, as the record names a framework.
 _RUNNER_MODULE = "bentoml.runner.runner"
@@ -40,7 +39,7 @@ def model_store() -> LocalStore:
     return LocalStore(config.home() / "models", kind="model", record_file=MODEL_FILE)
 
 
-class Model:
+class Model(Item):
     """A model in the store: its record, its files, and its custom objects. Two are equal when their tags are.
 
     Comes from `bentoml.models.get`, `list` and `create`, or from a framework's `save_model`.
@@ -49,12 +48,10 @@ class Model:
         tag: name and version.
     """
 
-    tag: Tag
-    _folder: Path
+    native = "bentomodel"
     _info: ModelInfo | None
     _custom_objects: dict[str, Any] | None
     _runnable: type | None
-    _verified: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise BentoMLException(
@@ -85,30 +82,6 @@ class Model:
         return self.info.creation_time
 
     @property
-    def path(self) -> str:
-        """The folder with its files."""
-        return str(self._folder)
-
-    def path_of(self, sub: str | os.PathLike[str]) -> str:
-        """The path of a file in the model's folder; it need not exist.
-
-        Raises:
-            BentoMLException: `sub` leads out of the folder.
-        """
-        folder = os.path.normpath(self._folder)
-        path = os.path.normpath(os.path.join(folder, sub))
-        if path != folder and not path.startswith(folder + os.sep):
-            raise BentoMLException(
-                f"{os.fspath(sub)!r} leads out of the folder of {self}", hint="name a file inside the model"
-            )
-        return path
-
-    @property
-    def file_size(self) -> int:
-        """Bytes of all files together."""
-        return sum(entry.stat().st_size for _, entry in digests.files_of(self._folder))
-
-    @property
     def custom_objects(self) -> dict[str, Any]:
         """What was saved beside the model: verified, then unpickled at the first use; `{}` when there is nothing.
 
@@ -124,16 +97,6 @@ class Model:
                 raise ValueError(f"{path} must hold a dictionary of custom objects, not {type(stored).__name__}")
             self._custom_objects = stored
         return self._custom_objects
-
-    def verify(self) -> None:
-        """Compare the files with the digests of the save; once per instance. Models that BentoML wrote have none.
-
-        Raises:
-            CorruptedItem: a file is changed, missing, unexpected or a link; the message names it.
-        """
-        if not self._verified:
-            digests.verify(self._folder)
-            self._verified = True
 
     def load_model(self, *args: Any, **kwargs: Any) -> Any:
         """What the framework's `load_model` makes of this model; the arguments are passed on to it."""
@@ -199,15 +162,8 @@ class Model:
         progress: Progress | None = None,
     ) -> str:
         """Write the model as one file, or as a folder; see `bentoml.models.export_model`."""
-        from bentoml.store import archive  # four libraries of compression, which serving does not need
-
         remote = {"protocol": protocol, "user": user, "passwd": passwd, "params": params, "subpath": subpath}
-        target = archive.local_path(path, remote)
-        self.verify()
-        stem = f"{self.tag.name}-{self.tag.version}"
-        return archive.export_folder(
-            self._folder, target, stem=stem, native=NATIVE, output_format=output_format, progress=progress
-        )
+        return self._export(path, output_format, remote, progress)
 
     @classmethod
     def import_from(
@@ -225,21 +181,13 @@ class Model:
         _model_store: LocalStore | None = None,
     ) -> Model:
         """Save the model in an archive to the store; see `bentoml.models.import_model`."""
-        from bentoml.store import archive, unpacking, yaml_guard  # as in `export`
-        from bentoml.store.trust import require_trust
-
         remote = {"protocol": protocol, "user": user, "passwd": passwd, "params": params, "subpath": subpath}
-        source = archive.source_of(archive.local_path(path, remote), NATIVE, input_format)
         store = _model_store or model_store()
-        with store.draft() as draft:
-            unpacking.unpack(source, draft, input_format=input_format, progress=progress)
-            if not (draft / MODEL_FILE).is_file():
-                raise BentoMLException(f"{source} is not a model: it has no {MODEL_FILE} at its root")
-            yaml_guard.require_harmless_yaml(draft / MODEL_FILE)
+        with cls._unpacked(path, input_format, remote, progress, store) as (draft, source):
             info = ModelInfo.read(draft)
             store.refuse_existing(info.tag)
             if not trust:
-                require_trust(draft, info.module, what=str(source))
+                require_trust(draft, info.module, what=source)
             return open_model(info.tag, store.commit(draft, info.tag), info=info)
 
     def _module(self) -> ModuleType:
@@ -268,18 +216,6 @@ class Model:
     def _moved_to(self, folder: Path) -> None:
         """The draft became an item: from now on its files are those of the store."""
         self._folder, self._verified = folder, False
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Model) and self.tag == other.tag
-
-    def __hash__(self) -> int:
-        return hash(self.tag)
-
-    def __str__(self) -> str:
-        return f'Model(tag="{self.tag}")'
-
-    def __repr__(self) -> str:
-        return f'Model(tag="{self.tag}", path="{self.path}{os.sep}")'
 
 
 def open_model(tag: Tag, folder: Path, *, info: ModelInfo | None = None) -> Model:

@@ -13,6 +13,7 @@ import msgspec
 from bentoml._version import __version__
 from bentoml.exceptions import BentoMLException, InvalidArgument
 from bentoml.store.local import as_utc
+from bentoml.store.yaml_file import read_mapping, yaml_text
 from bentoml.tag import Tag
 from bentoml.types import ModelSignature
 
@@ -116,19 +117,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_yaml(self) -> str:
         """The text of `model.yaml`."""
-        import yaml  # takes longer to import than all of the store
-
-        # No line is folded: a long text stays greppable, and every YAML reader gives it back unchanged.
-        class Dumper(yaml.SafeDumper):
-            """Quotes text with rare line breaks, which PyYAML would write plain and read back as a space."""
-
-            def represent_str(self, data: str) -> yaml.ScalarNode:
-                style = '"' if any(mark in data for mark in "\x85\u2028\u2029") else None
-                return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
-
-        Dumper.add_representer(str, Dumper.represent_str)
-        text: str = yaml.dump(self.to_dict(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=sys.maxsize)
-        return text
+        return yaml_text(self.to_dict())
 
     def write(self, folder: Path) -> None:
         """Write `model.yaml` into `folder`."""
@@ -142,16 +131,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
             BentoMLException: the file is missing, is not YAML, or a value has the wrong type; names file and key.
         """
         path = folder / MODEL_FILE
-        try:
-            fields = msgspec.yaml.decode(path.read_bytes())
-        except OSError as error:
-            raise BentoMLException(
-                f"{folder} is not a model: {MODEL_FILE} cannot be read ({error.strerror})"
-            ) from error
-        except msgspec.DecodeError as error:
-            raise BentoMLException(f"{path} is not YAML: {error}") from error
-        if not isinstance(fields, Mapping):
-            raise BentoMLException(f"{path} must hold a mapping, not {type(fields).__name__}")
+        fields = read_mapping(path, kind="model")
         try:
             return _info_of(fields)
         except (msgspec.ValidationError, InvalidArgument, ValueError) as error:

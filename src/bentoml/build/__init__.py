@@ -1,0 +1,1 @@
+"""From a project's folder to a bento: one directory that holds all that serving it needs."""
