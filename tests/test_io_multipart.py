@@ -305,11 +305,13 @@ def test_the_document_says_what_each_field_is() -> None:
     assert media == {
         "schema": {
             "type": "object",
-            "properties": {"a": {"type": "object"}, "image": {"type": "string", "format": "binary"}},
+            "properties": {
+                "a": {"type": "object", "examples": [{"k": 1}]},
+                "image": {"type": "string", "format": "binary"},
+            },
             "required": ["a", "image"],
             "additionalProperties": False,
         },
-        "example": {"a": {"k": 1}},
         "encoding": {"a": {"contentType": "application/json"}, "image": {"contentType": "image/png, image/gif"}},
     }
 

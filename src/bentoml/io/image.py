@@ -26,9 +26,9 @@ __all__ = ["Image"]
 MAX_PIXELS: Final = 50_000_000
 
 #: What is taken unless the API says otherwise: formats of the web, whose decoders the whole world attacks and mends.
-#: Pillow has some thirty more, most of them for files of other centuries.
+#: Pillow has some thirty more, most of them for files of other centuries. The commonest first: tools offer that one.
 DEFAULT_MIME_TYPES: Final[tuple[str, ...]] = (
-    "image/avif", "image/bmp", "image/gif", "image/jpeg", "image/png", "image/tiff", "image/webp",
+    "image/png", "image/jpeg", "image/webp", "image/gif", "image/avif", "image/bmp", "image/tiff",
 )  # fmt: skip
 
 #: Reading PostScript starts Ghostscript on what a stranger wrote.
