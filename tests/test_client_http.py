@@ -30,6 +30,6 @@ def test_in_asynchronous_code_it_closes_both_kinds_of_connections(kitchen: Serve
             assert await client.async_echo(1) == 1
             inner = client._on_this_loop()
         assert inner._http.is_closed
-        assert client._http.is_closed
+        assert client._pool.is_closed
 
     asyncio.run(work())

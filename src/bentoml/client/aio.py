@@ -92,7 +92,7 @@ class AsyncHTTPClient(BaseClient):
         target = server_at(host, port, url)
         settings = Options.of(timeout=timeout, **options)
         deadline_s = time.monotonic() + timeout
-        async with httpx().AsyncClient(**settings.arguments(target, "AsyncHTTPTransport")) as http:
+        async with httpx().AsyncClient(**settings.arguments(target, "AsyncHTTPTransport", max_connections=1)) as http:
             while True:
                 remaining_s = deadline_s - time.monotonic()
                 try:
@@ -174,7 +174,9 @@ class _Opening(Generic[Opened]):
 
 
 def _pool(url: str, options: Options) -> httpx_types.AsyncClient:
-    pool: httpx_types.AsyncClient = httpx().AsyncClient(**options.arguments(url, "AsyncHTTPTransport"))
+    pool: httpx_types.AsyncClient = httpx().AsyncClient(
+        **options.arguments(url, "AsyncHTTPTransport", max_connections=options.max_connections)
+    )
     return pool
 
 

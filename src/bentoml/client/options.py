@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,16 +81,20 @@ class Options:
         timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts(total_s=timeout)
         return cls(timeouts=timeouts, headers=given, **others)
 
-    def arguments(self, url: str, transport: str) -> dict[str, Any]:
+    def with_context(self, url: str) -> Options:
+        """A copy that reads the certificates now, once for all connections to this URL."""
+        return replace(self, verify=_context(self.verify)) if url.startswith("https:") else self
+
+    def arguments(self, url: str, transport: str, *, max_connections: int) -> dict[str, Any]:
         """Those of `httpx.Client` or `httpx.AsyncClient`; `transport` names the class that opens unix sockets."""
         library = httpx()
         limits = library.Limits(
-            max_connections=self.max_connections,
-            max_keepalive_connections=self.max_connections,
+            max_connections=max_connections,
+            max_keepalive_connections=max_connections,
             keepalive_expiry=KEEP_ALIVE_S,
         )
         # Reading the certificates of the system takes longer than many calls; where there is no TLS nobody needs them.
-        verify = _verification(self.verify) if url.startswith("https:") else False
+        verify = _context(self.verify) if url.startswith("https:") else False
         arguments = {"headers": self.headers, "verify": verify, "limits": limits}
         if self.uds is not None:
             arguments["transport"] = getattr(library, transport)(uds=self.uds, verify=verify, limits=limits)
@@ -125,5 +129,8 @@ def base_url(url: str, kind: str = "auto") -> str:
     return given.rstrip("/")
 
 
-def _verification(verify: bool | str | ssl.SSLContext) -> bool | ssl.SSLContext:
-    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
+def _context(verify: bool | str | ssl.SSLContext) -> ssl.SSLContext:
+    if isinstance(verify, str):
+        return ssl.create_default_context(cafile=verify)
+    context: ssl.SSLContext = verify if isinstance(verify, ssl.SSLContext) else httpx().create_ssl_context(verify)
+    return context

@@ -16,6 +16,7 @@ from bentoml.client.base import BaseClient, Health, Outgoing, document_of
 from bentoml.client.endpoint import Endpoint
 from bentoml.client.errors import error_of_answer, translated
 from bentoml.client.options import Options, Timeouts, base_url, httpx
+from bentoml.client.pool import ConnectionPool
 from bentoml.client.readiness import pause_before_look, server_at, why_not_ready
 from bentoml.client.retrying import Attempts
 
@@ -42,9 +43,9 @@ class SyncHTTPClient(BaseClient):
         server_url: without a slash at its end.
     """
 
-    def __init__(self, server_url: str, document: Any, options: Options, http: httpx_types.Client) -> None:
+    def __init__(self, server_url: str, document: Any, options: Options, pool: ConnectionPool) -> None:
         super().__init__(server_url, document, options)
-        self._http = http
+        self._pool = pool
 
     @classmethod
     def from_url(
@@ -85,12 +86,17 @@ class SyncHTTPClient(BaseClient):
             timeout=timeout, api_key=api_key, headers=headers, max_retries=max_retries,
             max_connections=max_connections, verify=verify, uds=uds,
         )  # fmt: skip
-        http = httpx().Client(**options.arguments(url, "HTTPTransport"))
+        options = options.with_context(url)
+        pool = ConnectionPool(
+            lambda: httpx().Client(**options.arguments(url, "HTTPTransport", max_connections=1)),
+            size=max_connections,
+            url=url,
+        )
         try:
-            document = document_of(_exchanged(http, Outgoing("GET", f"{url}/docs.json", repeatable=True), options)[1])
-            return cls(url, document, options, http)
+            document = document_of(_exchanged(pool, Outgoing("GET", f"{url}/docs.json", repeatable=True), options)[1])
+            return cls(url, document, options, pool)
         except BaseException:
-            http.close()
+            pool.close()
             raise
 
     @staticmethod
@@ -117,7 +123,7 @@ class SyncHTTPClient(BaseClient):
         target = server_at(host, port, url)
         settings = Options.of(timeout=timeout, **options)
         deadline_s = time.monotonic() + timeout
-        with httpx().Client(**settings.arguments(target, "HTTPTransport")) as http:
+        with httpx().Client(**settings.arguments(target, "HTTPTransport", max_connections=1)) as http:
             while True:
                 remaining_s = deadline_s - time.monotonic()
                 try:
@@ -143,7 +149,7 @@ class SyncHTTPClient(BaseClient):
             BentoMLException: what the server answered: `BadInput` for a 400, `ServiceUnavailable` for a 503, and so on.
         """
         endpoint, value = self._prepared(name, args, fields)
-        headers, body = _exchanged(self._http, self._request(endpoint, value), self._options)
+        headers, body = _exchanged(self._pool, self._request(endpoint, value), self._options)
         result = endpoint.decode(body, headers)
         return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
 
@@ -154,7 +160,7 @@ class SyncHTTPClient(BaseClient):
         cut off.
         """
         endpoint, value = self._prepared(name, args, fields)
-        with _opened(self._http, self._request(endpoint, value), self._options) as answer:
+        with _opened(self._pool, self._request(endpoint, value), self._options) as answer:
             decoder = codecs.getincrementaldecoder("utf-8")("replace") if endpoint.is_text else None
             with translated(self.server_url, self._options.timeouts.total_s):
                 for chunk in answer.iter_bytes():
@@ -169,7 +175,7 @@ class SyncHTTPClient(BaseClient):
             ServiceUnavailable: the server cannot be reached.
         """
         request = Outgoing("GET", f"{self.server_url}/readyz", repeatable=True)
-        with _opened(self._http, request, self._options, as_it_is=True) as answer:
+        with _opened(self._pool, request, self._options, as_it_is=True) as answer:
             return Health(answer.status_code, answer.read().decode(errors="replace").strip())
 
     def _methods(self, endpoint: Endpoint) -> dict[str, Callable[..., Any]]:
@@ -183,7 +189,7 @@ class SyncHTTPClient(BaseClient):
 
     def close(self) -> None:
         """Close its connections."""
-        self._http.close()
+        self._pool.close()
 
     def __enter__(self: Self) -> Self:
         return self
@@ -192,11 +198,11 @@ class SyncHTTPClient(BaseClient):
         self.close()
 
 
-def _exchanged(http: httpx_types.Client, request: Outgoing, options: Options) -> tuple[Any, bytes]:
+def _exchanged(pool: ConnectionPool, request: Outgoing, options: Options) -> tuple[Any, bytes]:
     """Header fields and body of an answer that is a success."""
     attempts = Attempts(options, request.url, repeatable=request.repeatable)
     with (
-        _opened(http, request, options, attempts=attempts) as answer,
+        _opened(pool, request, options, attempts=attempts) as answer,
         translated(request.url, options.timeouts.total_s),
     ):
         pieces = []
@@ -208,7 +214,7 @@ def _exchanged(http: httpx_types.Client, request: Outgoing, options: Options) ->
 
 @contextlib.contextmanager
 def _opened(
-    http: httpx_types.Client,
+    pool: ConnectionPool,
     request: Outgoing,
     options: Options,
     *,
@@ -218,27 +224,30 @@ def _opened(
     """An answer whose body has not been read yet: a success, unless it is wanted as it is."""
     attempts = attempts or Attempts(options, request.url, repeatable=request.repeatable)
     while True:
-        prepared = http.build_request(
-            request.method, request.url, content=request.body, headers=request.headers, extensions=attempts.limits()
-        )
-        try:
-            answer = http.send(prepared, stream=True)
-        except httpx().HTTPError as error:
-            time.sleep(attempts.pause_after_failure(error))
-            continue
-        try:
-            pause_s = None if as_it_is else attempts.pause_after_answer(answer.status_code, answer.headers)
-            if pause_s is None:
-                if not as_it_is and not answer.is_success:
-                    with translated(request.url, options.timeouts.total_s):
-                        answer.read()
-                    raise error_of_answer(answer.status_code, answer.headers, answer.content, time.time())
-                yield answer
-                return
-            with contextlib.suppress(httpx().HTTPError):
-                answer.read()  # to its end, so that the connection can be used again
-        finally:
-            answer.close()
+        limits = attempts.limits()
+        with pool.taken(limits["timeout"]["pool"]) as http:
+            prepared = http.build_request(
+                request.method, request.url, content=request.body, headers=request.headers, extensions=limits
+            )
+            try:
+                answer = http.send(prepared, stream=True)
+            except httpx().HTTPError as error:
+                pause_s = attempts.pause_after_failure(error)
+            else:
+                try:
+                    again_s = None if as_it_is else attempts.pause_after_answer(answer.status_code, answer.headers)
+                    if again_s is None:
+                        if not as_it_is and not answer.is_success:
+                            with translated(request.url, options.timeouts.total_s):
+                                answer.read()
+                            raise error_of_answer(answer.status_code, answer.headers, answer.content, time.time())
+                        yield answer
+                        return
+                    pause_s = again_s
+                    with contextlib.suppress(httpx().HTTPError):
+                        answer.read()  # to its end, so that the connection can be used again
+                finally:
+                    answer.close()
         time.sleep(pause_s)
 
 
