@@ -1,7 +1,7 @@
 """What a plain function costs against the same one as `async`, in one process and without HTTP, as a Markdown table.
 
-Each does some 60 us of work in Python, then one call of a model that takes some 100 us for a batch of any size. CPU time
-of the whole process is what to look at: it says the same on a machine that does other things as well.
+Each does some 60 us of work in Python, then one call of a model that takes some 100 us for a batch of any size. The CPU
+time of the process is what to look at: it says nearly the same on a machine that does other things as well.
 
 python benchmarks/plain.py [--requests 20000] [--in-flight 1 32 64]
 """
@@ -113,9 +113,7 @@ def row(name: str, in_flight: int, samples: list[Sample]) -> str:
     per_s = requests / sum(each.wall_s for each in samples)
     cuts = quantiles([1000 * seconds for each in samples for seconds in each.latencies_s], n=100)
     switches = sum(each.switches for each in samples) / requests
-    return (
-        f"| {name} | {in_flight} | {cpu_us:.0f} | {switches:.1f} | {per_s:,.0f} | {cuts[49]:.2f} | {cuts[98]:.2f} |"
-    )
+    return f"| {name} | {in_flight} | {cpu_us:.0f} | {switches:.1f} | {per_s:,.0f} | {cuts[49]:.2f} | {cuts[98]:.2f} |"
 
 
 async def main() -> None:

@@ -175,11 +175,10 @@ def _step(
     if _is_async(function):
         return function
     if is_slow is not None:
-        lane = Lane()
 
         async def elsewhere(first: Any, *arguments: Any) -> Any:
             if is_slow(first):
-                return await threads.run(lane, function, first, *arguments)
+                return await threads.run(None, function, first, *arguments)
             return function(first, *arguments)
 
         return elsewhere

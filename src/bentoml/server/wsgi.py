@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from bentoml._http import Request, Response
-from bentoml._threads import Lane, Threads
+from bentoml._threads import Threads
 from bentoml.exceptions import InternalServerError
 from bentoml.server.asgi import authority, split_headers
 from bentoml.server.chunks import Chunks, ClientGone
@@ -47,7 +47,6 @@ class WsgiHandler:
         self._name = name
         self._root_path = root_path
         self._threads = threads
-        self._lane = Lane()
 
     async def __call__(self, request: Request) -> Response:
         """The answer, as soon as it is known whether it is whole or a stream.
@@ -58,14 +57,14 @@ class WsgiHandler:
         """
         call = _Call(self._app, self._name, request, asyncio.get_running_loop())
         environ = _environ(request, self._root_path)
-        work = self._threads.submit(self._lane, call.run, environ)
+        work = self._threads.submit(None, call.run, environ)
         try:
             return await call.answer
         except asyncio.CancelledError:
             call.leave()
             if not self._threads.cancel(work):
                 # Nothing can stop a thread; until it ends the request counts as being in flight.
-                await self._threads.ended(work)
+                await self._threads.end_of(work)
             raise
 
 
