@@ -105,10 +105,12 @@ def answer(app: Any, request: Request | None = None, *, root_path: str = "") -> 
     async def ask(threads: Threads) -> tuple[Response, bytes]:
         handler = WsgiHandler(app, name="app", root_path=root_path, threads=threads)
         response = await handler(request or Request(method="GET"))
-        if isinstance(response.body, bytes):
-            return response, response.body
-        parts = [part async for part in response.body]
-        await response.body.aclose()  # type: ignore[attr-defined]
+        parts = [response.body]
+        if not isinstance(response.body, bytes):
+            parts = [part async for part in response.body]
+            await response.body.aclose()  # type: ignore[attr-defined]
+        # The only thread takes this when it is done with the request.
+        await threads.run(None, str)
         return response, b"".join(parts)
 
     with closing(Threads(1, name="api")) as threads:

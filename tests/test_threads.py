@@ -16,7 +16,7 @@ import pytest
 
 import bentoml
 from bentoml._threads import Lane, Pending, Threads, has_company, pool, post, wait_for
-from bentoml._threads.lane import LOST
+from bentoml._threads.lane import LOST, weight
 
 #: Only a test that fails waits so long.
 PATIENCE_S = 30.0
@@ -320,3 +320,11 @@ def test_a_lane_is_slow_when_most_of_its_goes_are_long_and_is_asked_again_later(
     assert not lane.is_quick(100.5)
     assert lane.is_quick(101.1)
     assert lane.note(LOST, 101.1), "what it was is not forgotten"
+
+
+@pytest.mark.parametrize(
+    ("wall_us", "cpu_us", "expected"),
+    [(60, 60, -1), (400, 390, -1), (600, 590, 1), (400, 60, 1), (90, 10, -1)],
+)
+def test_a_go_is_long_by_itself_or_as_it_mostly_waited(wall_us: int, cpu_us: int, expected: int) -> None:
+    assert weight(wall_us / 1e6, cpu_us / 1e6) == expected

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-__all__ = ["LOST", "QUICK_S", "Lane"]
+__all__ = ["LOST", "Lane", "weight"]
 
 #: A function that runs so long at one go, in seconds, has nothing from taking turns: threads that are all woken at once
 #: take about as long for each request.
 QUICK_S = 0.0005
+#: From so many seconds on it matters whether it has computed or waited.
+_SHORT_S = 0.0001
 #: Goes that were longer, less those that were not; with so many the lane is slow. Any single one may be disturbed.
 _PATIENCE = 32
 #: What a turn counts that had to be taken away.
 LOST = 8
 #: For so many seconds; then the lane may show that it has become quick.
 _SLOW_S = 1.0
+
+
+def weight(wall_s: float, cpu_s: float) -> int:
+    """What a go counts that took so long: 1 if others had better run meanwhile, as it was long or mostly waiting."""
+    return 1 if wall_s > QUICK_S or (wall_s > _SHORT_S and cpu_s < wall_s / 2) else -1
 
 
 class Lane:

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from bentoml._threads.lane import LOST, QUICK_S, Lane
+from bentoml._threads.lane import LOST, Lane, weight
 from bentoml._threads.work import Work
 from bentoml._threads.worker import Wait, Worker
 
@@ -245,10 +245,16 @@ class Threads:
         else:
             worker.successor = successor.lock
 
-    def _note(self, worker: Worker, now: float, *, weight: int = 0) -> None:
-        """Take the go that a worker ends into account; its lane may turn out to be slow, and leaves the turns."""
+    def _note(self, worker: Worker, now: float) -> None:
+        """Take the go into account that the thread which this is ends here."""
+        # A thread that waits uses no CPU time: this is the end of its last go as well as the beginning of this one.
+        cpu_s, worker.cpu_s = worker.cpu_s, time.thread_time()
+        self._judge(worker, weight(now - worker.since, worker.cpu_s - cpu_s), now)
+
+    def _judge(self, worker: Worker, weight: int, now: float) -> None:
+        """If the lane of its work turns out to be slow it leaves the turns."""
         lane = worker.work.lane if worker.work is not None else None
-        if lane is None or not lane.note(weight or (1 if now - worker.since > QUICK_S else -1), now):
+        if lane is None or not lane.note(weight, now):
             return
         self._slow.extend(work for work in self._quick if work.lane is lane)
         self._quick = deque(work for work in self._quick if work.lane is not lane)
@@ -275,7 +281,7 @@ class Threads:
             if holder is None or not self.is_busy:
                 return
             if holder.since and now - holder.since > HOLD_S:
-                self._note(holder, now, weight=LOST)
+                self._judge(holder, LOST, now)
                 holder.quick = False
                 self._pass_on()
             if self._holder is not None:

@@ -57,6 +57,7 @@ class Worker(threading.Thread):
     """A thread that performs works. What others set of it they set behind the mutex of the crew.
 
     Attributes:
+        cpu_s: the CPU time that it has used until the end of its last go.
         lock: closed; opened once by whoever has something for it to do.
         quick: whether it runs only while it has the turn.
         waited: whether its work has waited for a model.
@@ -73,6 +74,7 @@ class Worker(threading.Thread):
         self.quick = False
         self.waited = False
         self.since = 0.0
+        self.cpu_s = 0.0
         self.successor: threading.Lock | None = None
 
     def run(self) -> None:
