@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import bentoml
-from bentoml._threads import Lane, Pending, Threads, has_company, pool, post, wait_for
+from bentoml._threads import Lane, Pending, Threads, has_company, outbox, pool, post, wait_for
 from bentoml._threads.lane import LOST, weight
 
 #: Only a test that fails waits so long.
@@ -33,7 +33,7 @@ def threads() -> Iterator[Threads]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow this machine is, nobody loses a turn, and what is for the event loop waits for the others."""
     monkeypatch.setattr(pool, "HOLD_S", 2 * PATIENCE_S)
-    monkeypatch.setattr(pool, "COLLECT_S", 2 * PATIENCE_S)
+    monkeypatch.setattr(outbox, "COLLECT_S", 2 * PATIENCE_S)
 
 
 def run(threads: Threads, *functions: Callable[[], Any], lane: Lane | None = None) -> list[Any]:

@@ -16,34 +16,20 @@ import asyncio
 import contextlib
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from bentoml._threads.lane import LOST, Lane, weight
+from bentoml._threads.outbox import Outbox
 from bentoml._threads.work import Work
-from bentoml._threads.worker import Wait, Worker
+from bentoml._threads.worker import Wait, Worker, crews
 
 __all__ = ["Threads"]
 
 #: Who has the turn for longer, in seconds, loses it: it waits for something. An event loop looks no more often than
 #: once in a millisecond, and with every look it takes the interpreter lock from who has the turn.
 HOLD_S = 0.002
-#: What is for the event loop waits so many seconds for more to share its waking with: calls of a model that arrive
-#: together make one batch. No longer, as the model may be idle.
-COLLECT_S = 0.001
-
-_all: weakref.WeakSet[Threads] = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    for threads in list(_all):
-        threads.close()
-
-
-# As the standard library does for its executors: Python waits for all threads before it calls what `atexit` knows.
-threading._register_atexit(_close_all)  # type: ignore[attr-defined]  # not public
 
 
 class Threads:
@@ -55,9 +41,7 @@ class Threads:
     """
 
     def __init__(self, count: int, *, name: str) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
         self.is_closed = False
-        self._loop_thread = 0
         self._count = count
         self._name = name
         self._mutex = threading.Lock()
@@ -70,11 +54,13 @@ class Threads:
         self._ready: deque[Worker] = deque()
         #: Who has the turn.
         self._holder: Worker | None = None
-        self._outbox: deque[Callable[[], object]] = deque()
-        self._outbox_since = 0.0
-        self._told = False
+        self._outbox = Outbox()
         self._watched = False
-        _all.add(self)
+        crews.add(self)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        return self._outbox.loop
 
     # -- for the event loop --------------------------------------------------------------------------------------------
 
@@ -103,7 +89,8 @@ class Threads:
         """
         loop = asyncio.get_running_loop()
         if loop is not self.loop:
-            self._serve(loop)
+            self._outbox.serve(loop)
+            self._watched = False
         work = Work(function, arguments, lane, loop.create_future(), self._number)
         self._number += 1
         quick = lane is not None and lane.is_quick(time.monotonic())
@@ -122,12 +109,6 @@ class Threads:
             else:
                 self._watch()
         return work
-
-    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Work for another event loop from now on; the one before has ended, and with it whoever waited there."""
-        self.loop, self._loop_thread = loop, threading.get_ident()
-        self._outbox.clear()
-        self._told = self._watched = False
 
     def cancel(self, work: Work) -> bool:
         """Drop a work; False if it has begun."""
@@ -151,12 +132,13 @@ class Threads:
         """Drop the works that have not begun, whose futures are cancelled; the threads end, each after its work."""
         with self._mutex:
             self.is_closed = True
-            self._outbox.extend(work.drop for work in (*self._quick, *self._slow))
+            for work in (*self._quick, *self._slow):
+                self._outbox.add(work.drop)
             self._quick.clear()
             self._slow.clear()
             while self._idle:
                 self._idle.pop().lock.release()
-            self._tell()
+            self._outbox.tell()
 
     # -- for the threads -----------------------------------------------------------------------------------------------
 
@@ -167,7 +149,7 @@ class Threads:
     def ended(self, worker: Worker, work: Work) -> Work | None:
         now = time.monotonic()
         with self._mutex:
-            self._outbox.append(work.deliver)
+            self._outbox.add(work.deliver)
             if worker.quick:
                 self._note(worker, now)
                 # One that is new after one that had waited: that takes no switch of threads, and nobody starves.
@@ -176,7 +158,7 @@ class Threads:
                     return self._take(worker, self._quick, now)
                 self._pass_on(worker)
             else:
-                self._tell()
+                self._outbox.tell()
             worker.work, worker.quick = None, False
             if self._quick and self._holder is None and not _is_older(self._slow, self._quick):
                 self._holder, worker.quick = worker, True
@@ -214,10 +196,10 @@ class Threads:
                 self._watch()
 
     def post(self, worker: Worker, callback: Callable[[], object]) -> None:
-        self._outbox.append(callback)
+        self._outbox.add(callback)
         # One that loses its turn at this moment has its outbox emptied then.
         if not worker.quick:
-            self._tell()
+            self._outbox.tell()
 
     # -- with the mutex: the turn --------------------------------------------------------------------------------------
 
@@ -236,8 +218,7 @@ class Threads:
             self._take(successor, self._quick, 0.0)
         self._holder = successor
         if successor is None:
-            if self._outbox:
-                self._tell()
+            self._outbox.tell()
             return
         self._collect(time.monotonic())
         if worker is None:
@@ -262,18 +243,18 @@ class Threads:
 
     def _watch(self) -> None:
         """Look after a while at who has the turn."""
-        if self._watched or self.loop is None:
-            return
-        self._watched = True
-        if threading.get_ident() == self._loop_thread:
-            self.loop.call_later(HOLD_S, self._look)
-        else:
-            with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(self.loop.call_later, HOLD_S, self._look)
+        if not self._watched:
+            self._watched = True
+            self._outbox.call_later(HOLD_S, self._look)
+
+    def _collect(self, now: float) -> None:
+        """Let what is for the event loop wait for more, and see that it does not wait for long."""
+        if self._outbox.collect(now):
+            self._watch()
 
     def _look(self) -> None:
         """Take the turn away from who has had it for too long while others wait for it."""
-        self._deliver()
+        self._outbox.deliver()
         now = time.monotonic()
         with self._mutex:
             self._watched = False
@@ -315,31 +296,6 @@ class Threads:
         work = worker.work = queue.popleft()
         worker.waited, worker.since = False, now
         return work
-
-    # -- to the event loop ---------------------------------------------------------------------------------------------
-
-    def _collect(self, now: float) -> None:
-        """Wake the event loop if what there is for it has waited long enough, else see that it does not wait longer."""
-        if not self._outbox:
-            return
-        if not self._outbox_since:
-            self._outbox_since = now
-            self._watch()
-        elif now - self._outbox_since > COLLECT_S:
-            self._tell()
-
-    def _tell(self) -> None:
-        if self._told or self.loop is None:
-            return
-        self._told = True
-        # Once the event loop has ended nobody waits any more.
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        self._told, self._outbox_since = False, 0.0
-        while self._outbox:
-            self._outbox.popleft()()
 
 
 def _is_older(one: deque[Work], other: deque[Work]) -> bool:

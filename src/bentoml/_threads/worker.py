@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Protocol
 
 from bentoml._threads.work import Work
 
-__all__ = ["Crew", "Wait", "Worker", "here"]
+__all__ = ["Crew", "Wait", "Worker", "crews", "here"]
 
 #: In a worker, its attribute `worker` is that.
 here = threading.local()
@@ -29,8 +30,9 @@ class Wait:
 class Crew(Protocol):
     """What the threads are to one of them."""
 
-    #: The event loop that they work for.
-    loop: asyncio.AbstractEventLoop | None
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that they work for."""
 
     @property
     def is_closed(self) -> bool:
@@ -51,6 +53,22 @@ class Crew(Protocol):
 
     def post(self, worker: Worker, callback: Callable[[], object]) -> None:
         """It has something for the event loop."""
+
+    def close(self) -> None:
+        """Begin nothing any more and let the workers end."""
+
+
+#: All that there are.
+crews: weakref.WeakSet[Crew] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for crew in list(crews):
+        crew.close()
+
+
+# As the standard library does for its executors: Python waits for all threads before it calls what `atexit` knows.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]  # not public
 
 
 class Worker(threading.Thread):

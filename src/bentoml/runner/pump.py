@@ -261,8 +261,7 @@ class Pump:
     def _done(self, batch: _Batch, ran: Ran, started_at: float, compute_s: float) -> None:
         self.running = ()
         self._busy_until = -math.inf
-        queue, calls, rows = batch.queue, batch.calls, batch.rows
-        method = queue.plan.name
+        queue, calls, rows, method = batch.queue, batch.calls, batch.rows, batch.queue.plan.name
         for call, outcome in zip(calls, ran.outcomes, strict=True):
             if call.timings is not None:
                 waited_s = batch.sealed_at - call.enqueued_at
