@@ -93,21 +93,17 @@ class Threads:
             self._watched = False
         work = Work(function, arguments, lane, loop.create_future(), self._number)
         self._number += 1
-        quick = lane is not None and lane.is_quick(time.monotonic())
         with self._mutex:
             if self.is_closed:
                 raise RuntimeError("the threads have been told to end")
-            if not (self._workers or self._idle):
+            if not self._workers:
                 self._idle.append(self._start())
-            if not quick:
+            if lane is not None and lane.is_quick(time.monotonic()):
+                self._quick.append(work)
+                self._go_on()
+            else:
                 self._slow.append(work)
                 self._begin_slow()
-                return work
-            self._quick.append(work)
-            if self._holder is None:
-                self._pass_on()
-            else:
-                self._watch()
         return work
 
     def cancel(self, work: Work) -> bool:
@@ -184,16 +180,11 @@ class Threads:
     def resume(self, worker: Worker, wait: Wait) -> None:
         with self._mutex:
             wait.is_done = True
-            if not wait.is_waited_for:
-                return
-            if not worker.quick:
+            if wait.is_waited_for and not worker.quick:
                 worker.lock.release()
-                return
-            self._ready.append(worker)
-            if self._holder is None:
-                self._pass_on()
-            else:
-                self._watch()
+            elif wait.is_waited_for:
+                self._ready.append(worker)
+                self._go_on()
 
     def post(self, worker: Worker, callback: Callable[[], object]) -> None:
         self._outbox.add(callback)
@@ -202,6 +193,13 @@ class Threads:
             self._outbox.tell()
 
     # -- with the mutex: the turn --------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Somebody has come to wait for the turn."""
+        if self._holder is None:
+            self._pass_on()
+        else:
+            self._watch()
 
     def _pass_on(self, worker: Worker | None = None) -> None:
         """Give the turn to whoever waited for a model, else to a new work.
@@ -235,11 +233,10 @@ class Threads:
     def _judge(self, worker: Worker, weight: int, now: float) -> None:
         """If the lane of its work turns out to be slow it leaves the turns."""
         lane = worker.work.lane if worker.work is not None else None
-        if lane is None or not lane.note(weight, now):
-            return
-        self._slow.extend(work for work in self._quick if work.lane is lane)
-        self._quick = deque(work for work in self._quick if work.lane is not lane)
-        self._begin_slow()
+        if lane is not None and lane.note(weight, now):
+            self._slow.extend(work for work in self._quick if work.lane is lane)
+            self._quick = deque(work for work in self._quick if work.lane is not lane)
+            self._begin_slow()
 
     def _watch(self) -> None:
         """Look after a while at who has the turn."""
