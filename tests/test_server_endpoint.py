@@ -6,13 +6,13 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
 
 from bentoml import Context
 from bentoml._http import Request, Response
+from bentoml._threads import Threads
 from bentoml.exceptions import BadInput
 from bentoml.io import JSON, IODescriptor, Multipart, Text
 from bentoml.io._form import Part, form_of
@@ -64,13 +64,14 @@ class Callable_:
 
 
 @pytest.fixture(scope="module")
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
+def threads() -> Iterator[Threads]:
+    pool = Threads(2, name="api")
+    yield pool
+    pool.close()
 
 
 def answer(
-    threads: ThreadPoolExecutor,
+    threads: Threads,
     function: Callable[..., Any],
     *,
     io: tuple[IODescriptor[Any], IODescriptor[Any]],
@@ -88,7 +89,7 @@ def answer(
 @pytest.mark.parametrize("function", [asynchronous, plain, with_context, plain_with_context, Callable_()])
 @pytest.mark.parametrize("descriptor", [Text, Slow])
 def test_every_form_of_a_function_answers(
-    threads: ThreadPoolExecutor, function: Callable[..., Any], descriptor: type[IODescriptor[Any]]
+    threads: Threads, function: Callable[..., Any], descriptor: type[IODescriptor[Any]]
 ) -> None:
     state: dict[str, Any] = {}
     response = answer(threads, function, io=(descriptor(), descriptor()), state=state)
@@ -104,7 +105,7 @@ class Streamed(NamedTuple):
     chunks: list[bytes]
 
 
-def stream(threads: ThreadPoolExecutor, function: Callable[..., Any], body: bytes = b"hello") -> Streamed:
+def stream(threads: Threads, function: Callable[..., Any], body: bytes = b"hello") -> Streamed:
     """What comes of a function whose answer is a stream, read on the loop on which it began."""
     api = InferenceAPI(function, input=Text(), output=Text(), name="api")
     handle = endpoint_handler(api, threads=threads, state={})
@@ -141,11 +142,11 @@ async def spell_later(value: str) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("function", [spell, spell_with_context, spell_from_a_thread, spell_later])
 @pytest.mark.parametrize("body", [b"hello", b"a", b""])
-def test_a_stream_has_each_item_once(threads: ThreadPoolExecutor, function: Callable[..., Any], body: bytes) -> None:
+def test_a_stream_has_each_item_once(threads: Threads, function: Callable[..., Any], body: bytes) -> None:
     assert b"".join(stream(threads, function, body).chunks) == body
 
 
-def test_what_a_generator_sets_before_its_first_item_is_sent(threads: ThreadPoolExecutor) -> None:
+def test_what_a_generator_sets_before_its_first_item_is_sent(threads: Threads) -> None:
     answer = stream(threads, spell_with_context)
     assert answer.status == 202
     assert (b"x-length", b"5") in answer.headers
@@ -153,7 +154,7 @@ def test_what_a_generator_sets_before_its_first_item_is_sent(threads: ThreadPool
 
 @pytest.mark.parametrize("where", [spell_from_a_thread, spell_later, None])
 def test_an_error_before_the_first_item_is_an_error_of_the_request(
-    threads: ThreadPoolExecutor, where: Callable[..., Any] | None
+    threads: Threads, where: Callable[..., Any] | None
 ) -> None:
     async def fail(value: str) -> AsyncIterator[str]:
         raise BadInput(value)
@@ -170,7 +171,7 @@ def test_an_error_before_the_first_item_is_an_error_of_the_request(
         stream(threads, function)
 
 
-def test_a_stream_that_is_closed_after_its_first_item_closes_the_generator(threads: ThreadPoolExecutor) -> None:
+def test_a_stream_that_is_closed_after_its_first_item_closes_the_generator(threads: Threads) -> None:
     closed = []
 
     async def watched(value: str) -> AsyncIterator[str]:
@@ -192,7 +193,7 @@ def test_a_stream_that_is_closed_after_its_first_item_closes_the_generator(threa
 
 
 def test_a_plain_function_runs_in_a_thread_and_sees_the_context_variables_of_its_request(
-    threads: ThreadPoolExecutor,
+    threads: Threads,
 ) -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
     seen = []
@@ -206,7 +207,7 @@ def test_a_plain_function_runs_in_a_thread_and_sees_the_context_variables_of_its
     assert seen == [("of this request", False)]
 
 
-def test_what_is_raised_comes_out(threads: ThreadPoolExecutor) -> None:
+def test_what_is_raised_comes_out(threads: Threads) -> None:
     def fail(value: str) -> str:
         raise KeyError(value)
 
@@ -236,18 +237,18 @@ class Offloading(Text):
 
 
 @pytest.mark.parametrize("function", [asynchronous, plain, with_context, plain_with_context])
-def test_a_slow_descriptor_works_in_a_thread(threads: ThreadPoolExecutor, function: Callable[..., Any]) -> None:
+def test_a_slow_descriptor_works_in_a_thread(threads: Threads, function: Callable[..., Any]) -> None:
     descriptor = Offloading()
     assert answer(threads, function, io=(descriptor, descriptor)).body == b"hello!"
     assert descriptor.worked == [False, False]
 
 
-def test_a_slow_input_may_have_an_output_that_works_later(threads: ThreadPoolExecutor) -> None:
+def test_a_slow_input_may_have_an_output_that_works_later(threads: Threads) -> None:
     assert answer(threads, plain, io=(Offloading(), Slow())).body == b"hello!"
     assert answer(threads, plain, io=(Slow(), Offloading())).body == b"hello!"
 
 
-def test_a_plain_function_with_slow_descriptors_takes_one_way_to_a_thread(threads: ThreadPoolExecutor) -> None:
+def test_a_plain_function_with_slow_descriptors_takes_one_way_to_a_thread(threads: Threads) -> None:
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
 
     class Counting(Offloading):
@@ -261,7 +262,7 @@ def test_a_plain_function_with_slow_descriptors_takes_one_way_to_a_thread(thread
     assert answer(threads, count, io=(Counting(), Offloading())).body == b"1"
 
 
-def test_what_a_slow_descriptor_raises_comes_out(threads: ThreadPoolExecutor) -> None:
+def test_what_a_slow_descriptor_raises_comes_out(threads: Threads) -> None:
     class Refusing(Offloading):
         def from_http_request(self, request: Request) -> str:
             raise BadInput("no")
@@ -294,7 +295,7 @@ async def take_fields_and_context_later(a: str, b: str, ctx: Context) -> str:
     "function", [take_fields, take_fields_later, take_fields_and_context, take_fields_and_context_later]
 )
 def test_a_form_is_given_field_by_field(
-    threads: ThreadPoolExecutor, function: Callable[..., Any], inner: type[IODescriptor[Any]]
+    threads: Threads, function: Callable[..., Any], inner: type[IODescriptor[Any]]
 ) -> None:
     api = InferenceAPI(function, input=Multipart(a=inner(), b=Text()), output=inner(), name="api")
     body, content_type = form_of([Part("b", None, [], b"2"), Part("a", None, [], b"1")])
@@ -308,7 +309,7 @@ def test_a_form_is_given_field_by_field(
     assert response.raw_headers == ([(b"x-path", b"/api")] if "context" in function.__name__ else [])
 
 
-def test_a_generator_may_take_a_form(threads: ThreadPoolExecutor) -> None:
+def test_a_generator_may_take_a_form(threads: Threads) -> None:
     async def both(a: str, b: str, ctx: Context) -> AsyncIterator[str]:
         ctx.response.headers["x-fields"] = "2"
         yield a
@@ -329,7 +330,7 @@ def test_a_generator_may_take_a_form(threads: ThreadPoolExecutor) -> None:
 
 @pytest.mark.parametrize(("large", "elsewhere"), [(False, False), (True, True)])
 def test_a_coroutine_has_only_its_slow_bodies_read_and_written_in_a_thread(
-    threads: ThreadPoolExecutor, large: bool, elsewhere: bool
+    threads: Threads, large: bool, elsewhere: bool
 ) -> None:
     seen: list[bool] = []
 

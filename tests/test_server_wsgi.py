@@ -7,7 +7,7 @@ import http.client
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
@@ -16,6 +16,7 @@ import pytest
 
 import bentoml
 from bentoml._http import Request, Response
+from bentoml._threads import Threads
 from bentoml.exceptions import InternalServerError, InvalidArgument
 from bentoml.server.chunks import Chunks
 from bentoml.server.wsgi import WsgiHandler
@@ -101,16 +102,18 @@ def test_a_thread_that_waits_holds_up_nobody_else(mounted: Server, tmp_path: Pat
 def answer(app: Any, request: Request | None = None, *, root_path: str = "") -> tuple[Response, bytes]:
     """The application's answer, validated by the reference checker where the application is a function."""
 
-    async def ask(threads: ThreadPoolExecutor) -> tuple[Response, bytes]:
+    async def ask(threads: Threads) -> tuple[Response, bytes]:
         handler = WsgiHandler(app, name="app", root_path=root_path, threads=threads)
         response = await handler(request or Request(method="GET"))
-        if isinstance(response.body, bytes):
-            return response, response.body
-        parts = [part async for part in response.body]
-        await response.body.aclose()  # type: ignore[attr-defined]
+        parts = [response.body]
+        if not isinstance(response.body, bytes):
+            parts = [part async for part in response.body]
+            await response.body.aclose()  # type: ignore[attr-defined]
+        # The only thread takes this when it is done with the request.
+        await threads.run(None, str)
         return response, b"".join(parts)
 
-    with ThreadPoolExecutor(1) as threads:
+    with closing(Threads(1, name="api")) as threads:
         return asyncio.run(ask(threads))
 
 
@@ -273,7 +276,7 @@ def test_a_cancelled_request_waits_for_its_thread() -> None:
         return [b"late"]
 
     async def cancel() -> None:
-        with ThreadPoolExecutor(1) as threads:
+        with closing(Threads(1, name="api")) as threads:
             handler = WsgiHandler(app, name="app", root_path="", threads=threads)
             task = asyncio.ensure_future(handler(Request(method="GET")))
             await asyncio.to_thread(begun.wait, 30)

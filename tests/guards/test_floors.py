@@ -4,7 +4,7 @@ from tests.guards._source import files, imports, module_name, relative, room
 
 FLOORS = [
     {"exceptions", "_version"},
-    {"types", "tag", "_importing", "_http", "_trace_context", "_process", "_resources"},
+    {"types", "tag", "_importing", "_http", "_trace_context", "_process", "_resources", "_threads"},
     {"_pickling", "_context"},
     {"config"},
     {"_logging", "_metrics"},

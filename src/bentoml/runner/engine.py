@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 from bentoml._context import ModelTiming, model_timings
+from bentoml._threads import Pending, has_company, wait_for
 from bentoml.exceptions import BentoMLException, StateException
 from bentoml.runner import streaming
 from bentoml.runner.execution import Failure, deliverable, run_batch
@@ -241,7 +242,7 @@ class Engine:
         if method in self._coroutines:
             if pump is None or on_loop:
                 return run_to_completion(self._function(method), f"{self.name}.{method}", args, kwargs)
-            return self.submit_from_thread(method, args, kwargs).result()
+            return wait_for(self.submit_from_thread(method, args, kwargs))
         function = self._function(method)
         if plan.batching:
             if pump is not None and not on_loop:
@@ -264,12 +265,12 @@ class Engine:
 
     def _call_joined(self, pump: Pump, queue: MethodQueue, args: _Args, kwargs: _Kwargs) -> Any:
         plan = queue.plan
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        call = self._call(queue, args, kwargs, future)
-        idle = plan.policy.patience_s <= 0 and not any(self.queues.values())
+        pending = Pending()
+        call = self._call(queue, args, kwargs, pending)
+        idle = plan.policy.patience_s <= 0 and not any(self.queues.values()) and not has_company()
         if not (idle and self._slot.acquire_now()):
             pump.push_from_thread(queue, call)
-            return future.result()
+            return pending.result()
         # Nothing waits and the model is free: the way over the event loop would take longer than most models do.
         started = time.perf_counter()
         try:

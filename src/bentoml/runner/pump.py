@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from bentoml._context import ModelTiming
+from bentoml._threads import post
 from bentoml.exceptions import ServiceUnavailable, StateException
 from bentoml.runner.alarm import Alarm
 from bentoml.runner.batching import Reason, Send, Wait, decide
@@ -116,7 +117,7 @@ class Pump:
                 call.fail(error)
 
         try:
-            self.loop.call_soon_threadsafe(push)
+            post(self.loop, push)
         except RuntimeError:
             call.fail(StateException(f"the event loop that served the runner {self._name!r} has ended"))
 
@@ -260,8 +261,7 @@ class Pump:
     def _done(self, batch: _Batch, ran: Ran, started_at: float, compute_s: float) -> None:
         self.running = ()
         self._busy_until = -math.inf
-        queue, calls, rows = batch.queue, batch.calls, batch.rows
-        method = queue.plan.name
+        queue, calls, rows, method = batch.queue, batch.calls, batch.rows, batch.queue.plan.name
         for call, outcome in zip(calls, ran.outcomes, strict=True):
             if call.timings is not None:
                 waited_s = batch.sealed_at - call.enqueued_at

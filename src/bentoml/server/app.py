@@ -6,13 +6,13 @@ import difflib
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from random import getrandbits
 from typing import Any
 
 from bentoml import _metrics
 from bentoml._context import Context
 from bentoml._http import RawHeader, Request, Response
+from bentoml._threads import Threads
 from bentoml._trace_context import new_span_id
 from bentoml.config import Config
 from bentoml.server.access_log import AccessLogWriter
@@ -54,7 +54,7 @@ class App:
         server = config.api_server
         self._timeout_s = server.traffic.timeout
         self.state: dict[str, Any] = {}
-        self.threads = ThreadPoolExecutor(server.threads, thread_name_prefix="api")
+        self.threads = Threads(server.threads, name="api")
         self.metrics = RequestMetrics(service, server.metrics) if server.metrics.enabled else None
         self._access_log = access_log
         self._is_ready = is_ready
@@ -177,7 +177,7 @@ class App:
         """Write what the access log still holds; let the threads end."""
         if self._access_log is not None:
             self._access_log.close()
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.close()
 
     # -- pages --------------------------------------------------------------------------------------------------------
 

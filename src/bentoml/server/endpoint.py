@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
 from typing import Any
 
 from bentoml._context import Context
 from bentoml._http import Request, Response
+from bentoml._threads import Lane, Threads
 from bentoml.service.api import InferenceAPI
 
 __all__ = ["EndpointHandler", "endpoint_handler"]
@@ -19,7 +17,7 @@ __all__ = ["EndpointHandler", "endpoint_handler"]
 EndpointHandler = Callable[[Request], Awaitable[Response]]
 
 
-def endpoint_handler(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> EndpointHandler:
+def endpoint_handler(api: InferenceAPI, *, threads: Threads, state: dict[str, Any]) -> EndpointHandler:
     """The function that answers requests for `api`; which steps it has is decided here and not per request.
 
     Args:
@@ -52,8 +50,10 @@ def endpoint_handler(api: InferenceAPI, *, threads: Executor, state: dict[str, A
 
         return handle_async
 
+    lane = Lane()
+
     async def handle_sync(request: Request) -> Response:
-        result = await _in_thread(threads, function, decode(request))
+        result = await threads.run(lane, function, decode(request))
         if may_stream and hasattr(result, "__aiter__"):
             result = await _Begun.of(result)
         response: Response = encode(result, None)
@@ -74,13 +74,14 @@ def _is_general(api: InferenceAPI) -> bool:
     )
 
 
-def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> EndpointHandler:
+def _general(api: InferenceAPI, *, threads: Threads, state: dict[str, Any]) -> EndpointHandler:
     """With a Context, fields, negotiation, or descriptors that are asynchronous or slow."""
     function = _caller(api)
     decode: Callable[[Request], Any] = api.input.from_http_request
     encode = _encoder(api)
     in_thread = not (api.is_async or api.is_streaming)
     may_stream = api.is_streaming or api.output.streams
+    lane = Lane()
     decode_step = _step(decode, threads, api.input.is_slow_to_read if api.input.offloads else None)
     encode_step = _step(encode, threads, api.output.is_slow_to_write if api.output.offloads else None)
 
@@ -92,7 +93,7 @@ def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> 
         elif api.is_streaming:
             result = function(value, context)
         else:
-            result = await _in_thread(threads, function, value, context)
+            result = await threads.run(lane, function, value, context)
         if may_stream and hasattr(result, "__aiter__"):
             result = await _Begun.of(result)
         response: Response = await encode_step(result, context, request)
@@ -103,7 +104,7 @@ def _general(api: InferenceAPI, *, threads: Executor, state: dict[str, Any]) -> 
 
     async def handle_in_thread(request: Request) -> Response:
         context = Context(request, state) if api.needs_context else None
-        response: Response = await _in_thread(threads, answer, request, context)
+        response: Response = await threads.run(lane, answer, request, context)
         return response
 
     # A plain function whose descriptors are slow takes one way to a thread and back instead of three.
@@ -168,7 +169,7 @@ def _encoder(api: InferenceAPI) -> Callable[[Any, Context | None, Request], Any]
 
 
 def _step(
-    function: Callable[..., Any], threads: Executor, is_slow: Callable[[Any], bool] | None
+    function: Callable[..., Any], threads: Threads, is_slow: Callable[[Any], bool] | None
 ) -> Callable[..., Awaitable[Any]]:
     """The function as a coroutine function, in a thread if it is slow for its first argument."""
     if _is_async(function):
@@ -177,7 +178,7 @@ def _step(
 
         async def elsewhere(first: Any, *arguments: Any) -> Any:
             if is_slow(first):
-                return await _in_thread(threads, function, first, *arguments)
+                return await threads.run(None, function, first, *arguments)
             return function(first, *arguments)
 
         return elsewhere
@@ -191,21 +192,3 @@ def _step(
 
 def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function)
-
-
-async def _in_thread(threads: Executor, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a plain function in a thread, in the context of the request, so that context variables reach it.
-
-    Cancelled, it drops a function that has not begun; for one that runs it waits, as nothing can stop it: until then
-    the request counts as being in flight.
-    """
-    work = threads.submit(contextvars.copy_context().run, function, *arguments)
-    try:
-        return await asyncio.wrap_future(work)
-    except asyncio.CancelledError:
-        if not work.cancel():
-            # Only a second cancellation, when the loop itself ends, leaves the thread to itself.
-            ended = asyncio.wrap_future(work)
-            await asyncio.wait([ended])
-            ended.exception()  # nobody else will look at it, which asyncio would complain about
-        raise

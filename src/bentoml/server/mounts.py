@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import Executor
 
+from bentoml._threads import Threads
 from bentoml.exceptions import BentoMLException
 from bentoml.server.asgi import AsgiApp, AsgiHandler
 from bentoml.server.asgi_app import HandlerApp
@@ -41,7 +41,7 @@ class Middlewares:
         return AsgiHandler(app, name="the middlewares of the service")
 
 
-def mount_handler(mount: Mount, threads: Executor) -> AsgiHandler | WsgiHandler:
+def mount_handler(mount: Mount, threads: Threads) -> AsgiHandler | WsgiHandler:
     """What answers the requests below the path of a mount."""
     root_path = mount.path.rstrip("/")
     if mount.interface == "wsgi":

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
 from io import BytesIO
 from types import TracebackType
 from typing import Any
 
 from bentoml._http import Request, Response
+from bentoml._threads import Threads
 from bentoml.exceptions import InternalServerError
 from bentoml.server.asgi import authority, split_headers
 from bentoml.server.chunks import Chunks, ClientGone
@@ -43,7 +42,7 @@ class WsgiHandler:
         threads: where it runs.
     """
 
-    def __init__(self, app: WsgiApp, *, name: str, root_path: str, threads: Executor) -> None:
+    def __init__(self, app: WsgiApp, *, name: str, root_path: str, threads: Threads) -> None:
         self._app = app
         self._name = name
         self._root_path = root_path
@@ -58,14 +57,14 @@ class WsgiHandler:
         """
         call = _Call(self._app, self._name, request, asyncio.get_running_loop())
         environ = _environ(request, self._root_path)
-        running = self._threads.submit(contextvars.copy_context().run, call.run, environ)
+        work = self._threads.submit(None, call.run, environ)
         try:
             return await call.answer
         except asyncio.CancelledError:
             call.leave()
-            if not running.cancel():
+            if not self._threads.cancel(work):
                 # Nothing can stop a thread; until it ends the request counts as being in flight.
-                await asyncio.wait([asyncio.wrap_future(running)])
+                await self._threads.end_of(work)
             raise
 
 

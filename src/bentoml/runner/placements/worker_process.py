@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any
 
+from bentoml._threads import wait_for
 from bentoml.exceptions import ServiceUnavailable, StateException
 from bentoml.runner.dispatcher import Dispatcher
 from bentoml.runner.method_queue import MethodPlan
@@ -91,7 +92,7 @@ class WorkerProcess(Placement):
             )
         if loop.is_closed():
             raise ServiceUnavailable(f"the event loop that served the runner {self.name!r} has ended")
-        return asyncio.run_coroutine_threadsafe(self._submitted(method, args, kwargs), loop).result()
+        return wait_for(asyncio.run_coroutine_threadsafe(self._submitted(method, args, kwargs), loop))
 
     def stream(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
         return self._started()[0].least_loaded().stream(method, args, kwargs)
