@@ -25,4 +25,6 @@ def test_the_readme_goes_all_the_way_from_a_model_to_a_cluster() -> None:
 
 def test_only_setting_up_and_what_needs_a_tool_for_images_is_left_out() -> None:
     left_out = [block.text for block in blocks_of(README) if "illustrative" in block.flags]
-    assert all(line.startswith(("make ", "pip ", "bentoml containerize ")) for text in left_out for line in text.splitlines())
+    assert all(
+        line.startswith(("make ", "pip ", "bentoml containerize ")) for text in left_out for line in text.splitlines()
+    )

@@ -121,7 +121,7 @@ def _materialised(options: BuildOptions) -> BuildOptions:
         docker = msgspec.structs.replace(docker, python_version=".".join(map(str, sys.version_info[:2])))
     python = msgspec.structs.replace(python, lock_packages=python.is_locked)
     if conda.is_used and not conda.channels and conda.environment_yml is None:
-        conda = msgspec.structs.replace(conda, channels=["conda-forge"])
+        conda = msgspec.structs.replace(conda, channels=conda_env.DEFAULT_CHANNELS)
     return msgspec.structs.replace(options, docker=docker, python=python, conda=conda)
 
 

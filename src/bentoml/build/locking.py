@@ -34,7 +34,7 @@ def lock(wanted: Requirements, wheels: list[Path], *, python_version: str) -> st
     Raises:
         BentoMLException: the packages cannot be resolved; has uv's reason.
     """
-    uv = require("uv", install=f"{own_wheel.DISTRIBUTION}[build]", what="locking the packages of a bento")
+    uv = require("uv", install="'makunouchi[build]'", what="locking the packages of a bento")
     minor = ".".join(python_version.split(".")[:2])
     extras = {own_wheel.file_name(): f"[{','.join(wanted.own_extras)}]"} if wanted.own_extras else {}
     names = [normalised_name(wheel.name.split("-")[0]) for wheel in wheels]
