@@ -9,7 +9,7 @@ DEMO_HOME := $(CURDIR)/.demo/bentoml
 # Two workers suit the smallest machine that we support; `make test WORKERS=8` on a larger one.
 WORKERS ?= 2
 
-.PHONY: demo test test-image bench lint types format clean
+.PHONY: demo test test-image bench screenshots lint types format clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -52,6 +52,10 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/plot.py
+
+# Needs Chromium. Writes the pictures of the Swagger UI in docs/images.
+screenshots: $(VENV)/.dev
+	$(BIN)/python scripts/screenshots.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -132,3 +132,25 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server
     arguments = ("service:svc", "--working-dir", str(MOUNTED), "--api-workers", "1")
     with _server.serving(*arguments, folder=folder, home=folder / "home") as server:
         yield server
+
+
+E2E = Path(__file__).parent / "services" / "e2e"
+
+
+@pytest.fixture(scope="session")
+def e2e_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store with the model of tests/services/e2e."""
+    home = tmp_path_factory.mktemp("e2e_home")
+    environment = _server.environment(home)
+    done = subprocess.run([sys.executable, "train.py"], cwd=E2E, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.fixture(scope="session")
+def e2e(e2e_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_server.Server]:
+    """The service of tests/services/e2e, written as for BentoML 1.0 and 1.1, with the configuration as it comes."""
+    folder = tmp_path_factory.mktemp("e2e")
+    arguments = ("service.py:svc", "--working-dir", str(E2E), "--api-workers", "1")
+    with _server.serving(*arguments, folder=folder, home=e2e_home) as server:
+        yield server

@@ -177,8 +177,8 @@ def test_what_is_wrong_with_a_form_is_said_with_the_field(parts: list[Part], mes
 
 
 def test_the_error_of_a_field_keeps_its_status_and_hint() -> None:
-    with pytest.raises(UnsupportedMediaType, match=r"^field 'img': Image: the content type 'text/plain' is .*\(hint: "):
-        Multipart(img=Image()).from_http_request(form(part("img", b"x", "text/plain")))
+    with pytest.raises(UnsupportedMediaType, match=r"^field 'table': File: expected .* 'text/plain' \(hint: "):
+        Multipart(table=File(mime_type="text/csv")).from_http_request(form(part("table", b"x", "text/plain")))
 
 
 def test_a_body_that_is_no_form_is_a_415() -> None:
@@ -305,11 +305,13 @@ def test_the_document_says_what_each_field_is() -> None:
     assert media == {
         "schema": {
             "type": "object",
-            "properties": {"a": {"type": "object"}, "image": {"type": "string", "format": "binary"}},
+            "properties": {
+                "a": {"type": "object", "examples": [{"k": 1}]},
+                "image": {"type": "string", "format": "binary"},
+            },
             "required": ["a", "image"],
             "additionalProperties": False,
         },
-        "example": {"a": {"k": 1}},
         "encoding": {"a": {"contentType": "application/json"}, "image": {"contentType": "image/png, image/gif"}},
     }
 

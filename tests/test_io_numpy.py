@@ -460,6 +460,7 @@ def test_without_a_shape_the_schema_is_one_of_any_number_of_axes() -> None:
                 {"type": "array", "items": {"$ref": "#/components/schemas/ArrayOfIntegers_uint8"}},
                 {"type": "integer", "minimum": 0, "maximum": 255},
             ],
+            "examples": [[1, 2]],
         }
     }
     assert NumpyNdarray(shape=(2,)).openapi_components() == {}

@@ -24,6 +24,22 @@ from schemathesis.specs.openapi.checks import (
 
 from tests._server import Server, serving
 
+#: Media types that schemathesis does not know, and of which a schema cannot say what they look like.
+BINARY = [
+    "application/pdf",
+    "application/vnd.apache.arrow.stream",
+    "application/vnd.apache.parquet",
+    "application/x-npy",
+    *(f"image/{kind}" for kind in ("avif", "bmp", "gif", "jpeg", "png", "tiff", "webp")),
+]
+
+
+@schemathesis.serializer(*BINARY)
+def bytes_as_they_are(_: Any, value: Any) -> bytes:
+    """What it makes of a binary string."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+
+
 DESCRIPTORS = Path(__file__).parent / "services" / "descriptors"
 CHECKS = [
     not_a_server_error,
@@ -73,7 +89,8 @@ def check_operation(operation: Any, mode: GenerationMode, url: str, session: req
     )
     def answers_as_documented(case: Any) -> None:
         response = case.call_and_validate(base_url=url, session=session, checks=CHECKS)
-        assert response.status_code == 200 or not must_be_taken, (case.body, response.content)
+        taken = response.status_code == 200
+        assert taken or not must_be_taken or case.media_type in BINARY, (case.body, response.content)
 
     with contextlib.suppress(Unsatisfiable):  # where any body fits the schema there is none that does not
         answers_as_documented()

@@ -79,6 +79,16 @@ def test_a_class_without_methods_is_refused() -> None:
         Runner(Nothing, name="nothing")
 
 
+@pytest.mark.parametrize("name", ["name", "models", "init_local", "placement"])
+def test_a_method_with_the_name_of_a_member_is_refused(name: str) -> None:
+    class Named(Runnable):
+        pass
+
+    Named.add_method(lambda self, value: value, name)
+    with pytest.raises(ValueError, match=f"Named offers a method '{name}', and every Runner has something of that"):
+        Runner(Named)
+
+
 @pytest.mark.parametrize("what", [object, "Model", Model()])
 def test_something_else_than_a_runnable_class_is_refused(what: Any) -> None:
     with pytest.raises(InvalidArgument, match=r"a Runner takes a subclass of bentoml\.Runnable, not "):

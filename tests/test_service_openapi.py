@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any, Literal
 
 import msgspec
@@ -12,7 +13,8 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel, ConfigDict, Field
 
 import bentoml
-from bentoml.io import JSON, NumpyNdarray, Text
+from bentoml._http import Request
+from bentoml.io import JSON, NumpyNdarray, PandasDataFrame, Text
 from tests._server import Server
 
 
@@ -107,6 +109,29 @@ def test_samples_are_examples(document: dict[str, Any]) -> None:
     assert example("/sampled", "application/json") == {"a": [1, 2]}
     assert example("/arrays", "application/json") == [[1.5, 2.5]]
     assert example("/greeting", "text/plain") == "hello"
+
+
+def test_each_error_has_an_example_of_its_own(document: dict[str, Any]) -> None:
+    responses = document["components"]["responses"]
+    told = [next(iter(response["content"].values()))["example"] for response in responses.values()]
+    assert len(told) == len(set(told)) == 8
+
+
+def test_the_form_that_a_person_can_type_comes_first() -> None:
+    first = service(
+        array=NumpyNdarray(), table=PandasDataFrame(default_format="parquet"), csv=PandasDataFrame(default_format="csv")
+    ).openapi()["paths"]
+    for route, expected in (("/array", "application/json"), ("/table", "application/json"), ("/csv", "text/csv")):
+        assert next(iter(first[route]["post"]["requestBody"]["content"])) == expected
+        assert next(iter(first[route]["post"]["responses"]["200"]["content"])) == expected
+
+
+def test_examples_of_arrays_with_any_number_of_axes_are_taken() -> None:
+    for dtype in (None, "bool", "int8", "uint16", "float32", "complex64", "str"):
+        descriptor = NumpyNdarray(dtype=dtype, enforce_dtype=dtype is not None)
+        [schema] = descriptor.openapi_components().values()
+        for example in schema["examples"]:
+            assert descriptor.from_http_request(Request(body=json.dumps(example).encode())).tolist() == example
 
 
 def _two_inputs() -> tuple[type[BaseModel], type[BaseModel]]:

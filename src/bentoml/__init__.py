@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bentoml.monitoring import monitor
     from bentoml.runner.runnable import Runnable
     from bentoml.runner.runner import Runner
+    from bentoml.runner.sizing import Strategy
     from bentoml.service.loader import load
     from bentoml.service.service import Service
     from bentoml.store.bento import Bento
@@ -50,6 +51,7 @@ __all__ = [
     "Runnable",
     "Runner",
     "Service",
+    "Strategy",
     "Tag",
     "__version__",
     "bentos",
@@ -88,6 +90,7 @@ _HOME_OF = {
     "Runnable": "runner.runnable",
     "Runner": "runner.runner",
     "Service": "service.service",
+    "Strategy": "runner.sizing",
     "Tag": "tag",
     "delete": "bentos",
     "export_bento": "bentos",
@@ -99,8 +102,12 @@ _HOME_OF = {
 }
 
 
+#: BentoML's home of HTTPServer, and here a room behind the names above: found, and not listed.
+_UNLISTED = ("server",)
+
+
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in __all__ and name not in _UNLISTED:
         raise AttributeError(f"module 'bentoml' has no attribute {name!r}{_suggestion(name)}")
     import importlib
 

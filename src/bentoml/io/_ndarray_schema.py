@@ -20,6 +20,8 @@ _ELEMENTS: dict[str, dict[str, Any]] = {
 }
 ELEMENT_KINDS = frozenset(_ELEMENTS)
 _ANY: dict[str, Any] = {"type": ["number", "boolean", "string"]}
+#: Of arrays with any number of axes, by kind: a schema that refers to itself gives tools nothing to go by.
+_EXAMPLES: dict[str, list[Any]] = {"b": [True, False], "i": [1, 2], "u": [1, 2], "U": ["one", "two"]}
 
 
 def array_schema(dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None, limits: Any) -> dict[str, Any]:
@@ -42,7 +44,8 @@ def nested_schemas(dtype: np.dtype[Any] | None, limits: Any) -> dict[str, Any]:
     """The component for arrays of any number of axes, by its name."""
     name = _name(dtype, limits)
     nested = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
-    return {name: {"title": name, "anyOf": [nested, _element(dtype, limits)]}}
+    example = [1.5, 2.5] if dtype is None else _EXAMPLES.get(dtype.kind, [1.5, 2.5])
+    return {name: {"title": name, "anyOf": [nested, _element(dtype, limits)], "examples": [example]}}
 
 
 def _element(dtype: np.dtype[Any] | None, limits: Any) -> dict[str, Any]:

@@ -223,7 +223,7 @@ class PandasDataFrame(IODescriptor["pd.DataFrame"], descriptor_id="bentoml.io.Pa
 
     def _openapi_content(self) -> dict[str, Any]:
         content: dict[str, Any] = {}
-        for name in self._available:
+        for name in sorted(self._available, key=("parquet", "arrow").__contains__):  # first what a person can type
             media: dict[str, Any] = {"schema": {"type": "string"} if name == "csv" else dict(BINARY_SCHEMA)}
             if name == "json":
                 media = {"schema": self.openapi_schema()}

@@ -99,7 +99,8 @@ class JSON(IODescriptor[Any], descriptor_id="bentoml.io.JSON"):
     def _openapi_response_content(self) -> dict[str, Any]:
         content = self._openapi_content()
         if self._plan is None:
-            content[self.mime_type]["schema"] = {}  # lists and numbers as well
+            # Lists and numbers as well; of a schema without a type Swagger UI would show a string as the example.
+            content[self.mime_type] = {"example": {}, **content[self.mime_type], "schema": {}}
         return content
 
     def openapi_components(self) -> dict[str, Any]:

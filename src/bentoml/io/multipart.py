@@ -145,10 +145,11 @@ class Multipart(IODescriptor[dict[str, Any]], descriptor_id="bentoml.io.Multipar
 
     def _document(self) -> tuple[dict[str, Any], dict[str, Any]]:
         components = Components({"schemas": {}})
-        properties = {
-            name: renamed(field.openapi_schema(), components.add({"schemas": field.openapi_components()}))
-            for name, field in self.fields.items()
-        }
+        properties = {}
+        for name, field in self.fields.items():
+            schema = renamed(field.openapi_schema(), components.add({"schemas": field.openapi_components()}))
+            example = field.openapi_example()
+            properties[name] = schema if example is None else {**schema, "examples": [example]}
         return components.kinds["schemas"], {
             "type": "object",
             "properties": properties,
@@ -162,9 +163,10 @@ class Multipart(IODescriptor[dict[str, Any]], descriptor_id="bentoml.io.Multipar
         return {name: example for name, example in examples.items() if example is not None} or None
 
     def _openapi_content(self) -> dict[str, Any]:
-        [(mime_type, media)] = super()._openapi_content().items()
+        # An example of the whole form would lack the fields that have none, such as images; each field has its own.
+        media = {"schema": self.openapi_schema()}
         types = {name: ", ".join(field.openapi_request_body()["content"]) for name, field in self.fields.items()}
-        return {mime_type: {**media, "encoding": {name: {"contentType": text} for name, text in types.items()}}}
+        return {FORM: {**media, "encoding": {name: {"contentType": text} for name, text in types.items()}}}
 
     def to_spec(self) -> dict[str, Any]:
         """The specs of the fields by name."""

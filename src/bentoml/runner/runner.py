@@ -7,6 +7,8 @@ import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bentoml._process import THREAD_VARIABLES
+from bentoml._resources import cpu_count, gpu_count, whole_cpus
 from bentoml.config import RunnerConfig, current
 from bentoml.exceptions import InvalidArgument, StateException
 from bentoml.runner.batching import Policy
@@ -16,6 +18,7 @@ from bentoml.runner.observing import Observer
 from bentoml.runner.placements import Placement
 from bentoml.runner.placements.in_process import InProcess
 from bentoml.runner.runnable import Runnable, RunnableMethod
+from bentoml.runner.sizing import DefaultStrategy, resource_request
 from bentoml.tag import validate_part
 
 if TYPE_CHECKING:
@@ -80,7 +83,7 @@ class Runner:
         scheduling_strategy: decides on workers and their environment; defaults to the built-in rule.
 
     Raises:
-        ValueError: the name cannot be one, or the class offers no method.
+        ValueError: the name cannot be one; the class offers no method, or one with the name of a member of Runner.
         InvalidArgument: `method_configs` names an unknown method or limit.
     """
 
@@ -125,8 +128,14 @@ class Runner:
         }
         self.runner_methods = [RunnerMethod(self, method) for method in offered.values()]
         for handle in self.runner_methods:
-            if handle.name != "__call__" and not hasattr(type(self), handle.name):
-                setattr(self, handle.name, handle)
+            if handle.name == "__call__":
+                continue
+            if hasattr(type(self), handle.name) or handle.name in vars(self):
+                raise ValueError(
+                    f"{runnable_class.__name__} offers a method {handle.name!r}, and every Runner has something of "
+                    "that name itself; give the method another"
+                )
+            setattr(self, handle.name, handle)
         only = self.runner_methods[0] if len(self.runner_methods) == 1 else None
         main = next((handle for handle in self.runner_methods if handle.name == "__call__"), only)
         if main is not None:
@@ -162,6 +171,30 @@ class Runner:
                 )
             )
         return plans
+
+    def worker_environments(self, config: RunnerConfig) -> list[dict[str, str]]:
+        """The variables of each worker process that its strategy asks for, should it get processes of its own."""
+        strategy = self.scheduling_strategy or DefaultStrategy
+        request = resource_request(config.resources, system_cpus=cpu_count(), system_gpus=gpu_count())
+        each = config.workers_per_resource
+        count = strategy.get_worker_count(self.runnable_class, request, each)
+        found = [strategy.get_worker_env(self.runnable_class, request, each, index) for index in range(count)]
+        if config.resources is None:
+            # Nobody said how many threads a call may use, and the API workers need CPUs as well: threads that wait for
+            # one another on a busy machine take many times longer than one thread alone.
+            limit = max(1, whole_cpus() // 2)
+            found = [{name: _at_most(value, limit, name) for name, value in env.items()} for env in found]
+        return found
+
+    @property
+    def scheduled_worker_count(self) -> int:
+        """How many worker processes it gets where it is placed in processes of its own."""
+        return len(self.worker_environments(current().runner(self.name)))
+
+    @property
+    def scheduled_worker_env_map(self) -> dict[int, dict[str, str]]:
+        """The variables of each of those processes, by the number of the process, from 0."""
+        return dict(enumerate(self.worker_environments(current().runner(self.name))))
 
     def engine(self, config: RunnerConfig, observer: Observer | None = None) -> Engine:
         """A new engine for it; its model is not loaded yet."""
@@ -215,6 +248,10 @@ class Runner:
     def __repr__(self) -> str:
         methods = ", ".join(handle.name for handle in self.runner_methods)
         return f"Runner(name={self.name!r}, methods=[{methods}])"
+
+
+def _at_most(value: str, limit: int, name: str) -> str:
+    return str(min(int(value), limit)) if name in THREAD_VARIABLES else value
 
 
 def _checked_limits(owner: str, limits: Mapping[str, Any]) -> dict[str, Any]:

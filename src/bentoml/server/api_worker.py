@@ -20,7 +20,7 @@ from bentoml.server.placing import in_process, limited
 from bentoml.server.runner_metrics import RunnerMetrics
 from bentoml.server.tls import server_context
 from bentoml.server.tracing import Tracing
-from bentoml.server.worker import Worker, component, run_worker
+from bentoml.server.worker import Worker, component, heed_the_supervisor_alone, run_worker
 from bentoml.service.service import Service
 
 __all__ = ["ApiWorker"]
@@ -69,6 +69,8 @@ class ApiWorker(Worker):
             await placement.start()
             runner.attach(placement)
             self._placements.append(placement)
+        # Whoever has called a hook for the start calls those for the end as well, whenever it is told to end.
+        heed_the_supervisor_alone()
         await self._app.start()
         return self._listener.start
 
@@ -87,6 +89,8 @@ class ApiWorker(Worker):
     def _why_not_ready(self) -> str | None:
         if self.stopping.is_set():
             return "The server is shutting down."
+        if not self.settled:
+            return "The server is starting."
         if self.loaded.config.api_server.runner_probe.enabled and not all(p.is_ready for p in self._placements):
             return "Runners are not ready."
         return None

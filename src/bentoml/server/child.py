@@ -12,7 +12,19 @@ import time
 from collections.abc import Sequence
 
 from bentoml._process import ProcessSpec
-from bentoml.server.control import Channel, Deploy, Deployed, Described, Failed, FromWorker, Go, Ready, Start, Stop
+from bentoml.server.control import (
+    Channel,
+    Deploy,
+    Deployed,
+    Described,
+    Failed,
+    FromWorker,
+    Go,
+    Ready,
+    Settled,
+    Start,
+    Stop,
+)
 
 __all__ = ["Child"]
 
@@ -98,6 +110,11 @@ class Child:
         if self._channel is not None:
             await self._channel.close()
         return code
+
+    def settle(self) -> None:
+        """Tell it that all workers are ready."""
+        if self._channel is not None:
+            self._channel.send(Settled())
 
     def stop(self, *, succeeded: bool) -> None:
         """Ask it to finish what it has and end; one that has not begun yet ends at once."""

@@ -19,6 +19,7 @@ __all__ = [
     "Go",
     "Ready",
     "RunnerFacts",
+    "Settled",
     "Start",
     "Stop",
     "ToWorker",
@@ -60,9 +61,15 @@ class Go(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     Attributes:
         sockets: runner name → paths of the sockets of its workers; a runner that is not named lives in this very
             process.
+        settled: the server was up before; the worker is a successor.
     """
 
     sockets: dict[str, list[str]] = {}
+    settled: bool = False
+
+
+class Settled(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """To the API workers: all workers of the server are ready, and so is the server."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -123,7 +130,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     details: str = ""
 
 
-ToWorker = Start | Deploy | Go | Stop
+ToWorker = Start | Deploy | Go | Settled | Stop
 FromWorker = Described | Deployed | Ready | Failed
 
 

@@ -76,6 +76,12 @@ class Crew:
         children = [self._children.get(spec.name) for spec in specs]
         return all(child is not None and child.ready_at is not None for child in children)
 
+    def settle(self, specs: Iterable[ProcessSpec]) -> None:
+        """Tell these workers that the server is up."""
+        self.settled = True
+        for spec in specs:
+            self._children[spec.name].settle()
+
     @property
     def failed(self) -> bool:
         """Whether one of them has said that it cannot start."""

@@ -34,8 +34,15 @@ _INDEX = """<!DOCTYPE html>
   <style>
     body {{ margin: 0 }}
     .swagger-ui .info {{ margin: 24px 0 }}
-    /* There is one server: the one that the page came from. */
-    .swagger-ui .scheme-container {{ display: none }}
+    /* There is one server: the one that the page came from; only a guarded one needs the box, for Authorize. */
+    .swagger-ui .scheme-container:not(:has(.auth-wrapper)),
+    .swagger-ui .scheme-container .schemes .schemes-server-container {{ display: none }}
+    .swagger-ui .responses-table:not(:has(.operation-link)) .response-col_links {{ display: none }}
+    /* Errors of an API are texts: a line for each says when it comes. */
+    [id^="operations-Service_APIs-"] .response:is([data-code^="4"], [data-code^="5"])
+      .response-col_description > :not(.response-col_description__inner) {{ display: none }}
+    .swagger-ui .response-col_description__inner p {{ margin: 0 0 6px }}
+    {version_style}
   </style>
 </head>
 <body>
@@ -46,9 +53,14 @@ _INDEX = """<!DOCTYPE html>
   <script>
     SwaggerUIBundle({{
       url: "./docs.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true,
-      defaultModelsExpandDepth: 0, validatorUrl: null, displayRequestDuration: true,
+      defaultModelsExpandDepth: 0, validatorUrl: null,
       // The operations that a visitor came for stand open above the probes.
       docExpansion: "list",
+      // An image is shown; other clients are told to save it.
+      responseInterceptor: (response) => {{
+        if (response.headers?.["content-type"]?.startsWith("image/")) delete response.headers["content-disposition"];
+        return response;
+      }},
     }});
   </script>
 </body>
@@ -59,7 +71,9 @@ _INDEX = """<!DOCTYPE html>
 def pages(service: Service, *, metrics: bool, guarded: bool = False) -> dict[str, Page]:
     """Path → page, for everything that does not depend on the state of the server."""
     document = msgspec.json.encode(service.openapi(metrics=metrics, guarded=guarded))
-    index = _INDEX.format(title=html.escape(service.name)).encode()
+    # The document says "None" of a service that is no part of a bento, as BentoML has it; that is no version to show.
+    version_style = ".swagger-ui .info .title small:first-child { display: none }" if service.tag is None else ""
+    index = _INDEX.format(title=html.escape(service.name), version_style=version_style).encode()
     found: dict[str, Page] = {
         "/": _constant(index, b"text/html; charset=utf-8"),
         "/docs.json": _constant(document, b"application/json"),

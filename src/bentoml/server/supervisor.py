@@ -211,11 +211,11 @@ class _Supervisor:
         sockets: dict[str, list[str]] = {}
         for spec in self.plan.runner_specs if self.plan is not None else ():
             sockets.setdefault(spec.runner, []).append(self._socket_path(spec))
-        if not await child.become_ready(Go(sockets=sockets)):
+        if not await child.become_ready(Go(sockets=sockets, settled=self.crew.settled)) or self.stopping.is_set():
             return
         self._say_it_is_back(child)
         if not self.crew.settled and self.crew.ready(self.api_specs):
-            self.crew.settled = True
+            self.crew.settle(self.api_specs)
             self._announce()
 
     def _start_runners(self, description: Described) -> None:

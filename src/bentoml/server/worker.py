@@ -26,11 +26,8 @@ from types import FrameType
 
 from bentoml import _importing, _logging, _metrics, config
 from bentoml._context import Identity, identify
-from bentoml._process import THREAD_VARIABLES
-from bentoml._resources import cpu_count, gpu_count, resident_bytes, whole_cpus
+from bentoml._resources import resident_bytes
 from bentoml.exceptions import BentoMLException
-from bentoml.runner.runner import Runner
-from bentoml.runner.sizing import DefaultStrategy, resource_request
 from bentoml.server.control import (
     FAILED_TO_START,
     Channel,
@@ -41,6 +38,7 @@ from bentoml.server.control import (
     Go,
     Ready,
     RunnerFacts,
+    Settled,
     Start,
     Stop,
     ToWorker,
@@ -48,7 +46,7 @@ from bentoml.server.control import (
 from bentoml.service.loader import load
 from bentoml.service.service import Service
 
-__all__ = ["Worker", "run_worker"]
+__all__ = ["Worker", "component", "heed_the_supervisor_alone", "run_worker"]
 
 #: How long a thread may hold the interpreter lock while another waits for it, in seconds. A model call in a thread
 #: needs the lock for a moment to hand back its result; Python's 5 ms would be most of its latency.
@@ -67,6 +65,7 @@ class Worker:
     Attributes:
         stopping: set when the worker shall finish what it has and end.
         succeeded: whether others will then go on accepting from its listening socket.
+        settled: whether all workers of the server were ready once.
     """
 
     def __init__(self, service: Service, loaded: config.LoadedConfig, start: Start) -> None:
@@ -75,6 +74,7 @@ class Worker:
         self.start = start
         self.stopping = asyncio.Event()
         self.succeeded = False
+        self.settled = False
 
     async def begin(self, go: Go) -> Callable[[], None]:
         """Load what is needed; returns what opens the door, which is called when nothing can go wrong any more."""
@@ -95,15 +95,14 @@ class Worker:
                 go = await channel.receive()
             if not isinstance(go, Go):
                 return 0
+            self.settled = go.settled
             open_door = await self.begin(go)
         except Exception as error:  # noqa: BLE001 - a model that cannot be loaded, a hook that fails: told, then out
             channel.send(failure(error))
             await channel.close()
             return FAILED_TO_START
         _settle()
-        # A service manager sends SIGTERM to all processes at once. A runner worker that heeded it would end before the
-        # API workers whose requests need it; the supervisor, which got the signal as well, keeps the order.
-        signal.signal(signal.SIGTERM, _ignore)
+        heed_the_supervisor_alone()
         open_door()
         channel.send(Ready(seconds=time.monotonic() - started_s))
         background: list[asyncio.Task[None]] = [
@@ -131,6 +130,8 @@ class Worker:
             if isinstance(message, Stop):
                 self.succeeded = message.succeeded
                 break
+            if isinstance(message, Settled):
+                self.settled = True
         self.stopping.set()
 
 
@@ -167,6 +168,15 @@ def run_worker(kind: Callable[[Service, config.LoadedConfig, Start], Worker]) ->
     return code
 
 
+def heed_the_supervisor_alone() -> None:
+    """From now on this process ends when it is told to over its channel, and not by SIGTERM.
+
+    A service manager sends SIGTERM to all processes at once. A runner worker that heeded it would end before the API
+    workers whose requests need it; the supervisor, which got the signal as well, keeps the order.
+    """
+    signal.signal(signal.SIGTERM, _ignore)
+
+
 def _ignore(number: int, frame: FrameType | None) -> None:
     """A handler and not SIG_IGN, which the processes that user code starts would inherit."""
 
@@ -192,7 +202,7 @@ def describe(service: Service, loaded: config.LoadedConfig) -> Described:
             model_bytes=sum(model.file_size for model in runner.models),
             resources=list(runner.runnable_class.SUPPORTED_RESOURCES),
             embedded=runner.embedded,
-            worker_environments=_worker_environments(runner, loaded.runner(runner.name)),
+            worker_environments=runner.worker_environments(loaded.runner(runner.name)),
         )
         for runner in service.runners
     ]
@@ -203,24 +213,6 @@ def describe(service: Service, loaded: config.LoadedConfig) -> Described:
         resident_bytes=resident_bytes(),
         has_deployment_hooks=bool(service.deployment_hooks),
     )
-
-
-def _worker_environments(runner: Runner, settings: config.RunnerConfig) -> list[dict[str, str]]:
-    strategy = runner.scheduling_strategy or DefaultStrategy
-    request = resource_request(settings.resources, system_cpus=cpu_count(), system_gpus=gpu_count())
-    each = settings.workers_per_resource
-    count = strategy.get_worker_count(runner.runnable_class, request, each)
-    found = [strategy.get_worker_env(runner.runnable_class, request, each, index) for index in range(count)]
-    if settings.resources is None:
-        # Nobody said how many threads a call may use, and the API workers need CPUs as well: threads that wait for one
-        # another on a busy machine take many times longer than one thread alone.
-        limit = max(1, whole_cpus() // 2)
-        found = [{name: _at_most(value, limit, name) for name, value in env.items()} for env in found]
-    return found
-
-
-def _at_most(value: str, limit: int, name: str) -> str:
-    return str(min(int(value), limit)) if name in THREAD_VARIABLES else value
 
 
 def failure(error: Exception) -> Failed:

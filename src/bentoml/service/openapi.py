@@ -33,6 +33,21 @@ _ERRORS = {
     HTTPStatus.GATEWAY_TIMEOUT: "The answer took too long.",
 }
 
+#: What each of them says, so or similarly; 503 says it by its header field.
+_TOLD = "BentoService error handling API request: "
+_EXAMPLES = {
+    HTTPStatus.BAD_REQUEST: f"{_TOLD}Invalid JSON input received: the body is empty",
+    HTTPStatus.UNAUTHORIZED: "this server asks for an API key: "
+    "expected `Authorization: Bearer <key>` or `X-API-Key: <key>`",
+    HTTPStatus.NOT_FOUND: f"{_TOLD}there is no customer 4711",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is larger than 20971520 bytes",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: f"{_TOLD}expected a form, but the content type is 'text/plain'",
+    HTTPStatus.UNPROCESSABLE_ENTITY: f"{_TOLD}the customer has no history to judge by",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "An error has occurred in BentoML user code when handling this request; "
+    "the server's log has the details under the request id 14695545439042760282",
+    HTTPStatus.SERVICE_UNAVAILABLE: "",
+}
+
 #: What guarded servers take, in either of two ways.
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, as `Authorization: Bearer <key>`."},
@@ -135,7 +150,6 @@ def _shared_components(*, guarded: bool) -> dict[str, dict[str, Any]]:
         "title": "Error",
         "type": "string",
         "description": "What went wrong; empty where only the log of the server says it.",
-        "examples": ["BentoService error handling API request: Invalid JSON input received: the body is empty"],
     }
     responses = {_name_of(status): _error(status, text) for status, text in _ERRORS.items()}
     headers = {
@@ -167,20 +181,26 @@ def _error(status: HTTPStatus, text: str) -> dict[str, Any]:
     if status is HTTPStatus.GATEWAY_TIMEOUT:
         content = _text("Not able to process the request in 60 seconds")
     else:
-        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        schema = {"$ref": "#/components/schemas/Error"}
+        content = {"application/json": {"schema": schema, "example": _EXAMPLES[status]}}
     return {"description": f"{status.phrase}: {text}", "headers": headers, "content": content}
 
 
 def _infrastructure(*, metrics: bool) -> dict[str, Any]:
     """The operations of the server's own pages, by path."""
-    alive = "answers as long as the process lives"
+    alive = "Answers as long as the process lives"
     found = {
-        "/healthz": _page(f"Health: {alive}. The same as /livez.", "healthz", _text("\n")),
-        "/livez": _page(f"Liveness: {alive}; a failure means that it should be restarted.", "livez", _text("\n")),
+        "/healthz": _page("Health", f"{alive}. The same as /livez.", "healthz", _text("\n")),
+        "/livez": _page("Liveness", f"{alive}; a failure means that it should be restarted.", "livez", _text("\n")),
         "/readyz": _page(
-            "Readiness: 200 when requests can be answered, 503 while a model is not loaded yet.", "readyz", _text("\n")
+            "Readiness",
+            "200 when requests can be answered, 503 while a model is not loaded yet.",
+            "readyz",
+            _text("\n"),
         ),
-        "/docs.json": _page("This document.", "openapi", {"application/json": {"schema": {"type": "object"}}}),
+        "/docs.json": _page(
+            "OpenAPI", "This document.", "openapi", {"application/json": {"schema": {"type": "object"}}}
+        ),
     }
     found["/readyz"]["responses"]["503"] = {
         "description": "Not ready; the text says why.",
@@ -189,13 +209,14 @@ def _infrastructure(*, metrics: bool) -> dict[str, Any]:
     }
     if metrics:
         sample = "# TYPE bentoml_api_server_request_in_progress gauge\n"
-        found["/metrics"] = _page("Metrics in the Prometheus text format 0.0.4.", "metrics", _text(sample))
+        found["/metrics"] = _page("Metrics", "In the Prometheus text format 0.0.4.", "metrics", _text(sample))
     return found
 
 
-def _page(description: str, operation_id: str, content: dict[str, Any]) -> dict[str, Any]:
+def _page(summary: str, description: str, operation_id: str, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "tags": [_INFRASTRUCTURE_TAG],
+        "summary": summary,
         "description": description,
         "operationId": operation_id,
         "responses": {"200": {"description": "Successful Response", "content": content}},
