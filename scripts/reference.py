@@ -32,8 +32,6 @@ PACKAGE = ROOT / "src" / "bentoml"
 BEGIN = "<!-- written by scripts/reference.py: begin -->\n"
 END = "<!-- written by scripts/reference.py: end -->\n"
 
-#: Keys that are read and checked, and that nothing obeys yet.
-NOT_YET: set[str] = set()
 #: What every framework module offers.
 FRAMEWORK_FUNCTIONS = bentoml.sklearn.__all__
 #: Public modules that `bentoml` does not list, as users do not need them.
@@ -293,8 +291,7 @@ def configuration() -> Iterator[str]:
     for key in explain.all_keys():
         limits = f", {key.limits}" if key.limits else ""
         default = json.dumps(key.default, ensure_ascii=False)
-        note = " **Read and checked, not obeyed yet.**" if key.name in NOT_YET else ""
-        rows.append(f"| `{key.name}` | {_cell(key.type + limits)} | `{default}` | {_cell(key.description)}{note} |")
+        rows.append(f"| `{key.name}` | {_cell(key.type + limits)} | `{default}` | {_cell(key.description)} |")
     yield "\n".join(rows) + "\n"
     yield "## Names of the past\n"
     yield "They are taken, with a warning.\n"

@@ -56,7 +56,7 @@ def test_a_set_up_script_that_cannot_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "setup.sh").write_text("echo\n")
     with pytest.raises(InvalidArgument) as caught:
         write(tmp_path, setup_script="setup.sh")
-    assert str(caught.value) == "docker.setup_script: 'setup.sh' is not executable (hint: chmod +x setup.sh)"
+    assert str(caught.value) == "`docker.setup_script`: 'setup.sh' is not executable (hint: chmod +x setup.sh)"
 
 
 @pytest.mark.parametrize("key", ["setup_script", "dockerfile_template"])

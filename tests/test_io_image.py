@@ -368,5 +368,5 @@ except Exception as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == (
         "MissingDependencyException bentoml.io.Image needs the library 'PIL', which is not installed "
-        "(hint: pip install pillow)\n"
+        "(hint: pip install 'makunouchi[image]')\n"
     )

@@ -89,6 +89,18 @@ def test_metrics_of_the_service_are_counted() -> None:
         assert "tested_total 1" in httpx.get(f"{server.url}/metrics").text
 
 
+@pytest.mark.parametrize("max_batch_size", [8, 64])
+def test_services_whose_batches_differ_in_size_can_be_served_in_turn(max_batch_size: int) -> None:
+    svc = bentoml.Service("tested", runners=[bentoml.Runner(Doubling, name="doubling", max_batch_size=max_batch_size)])
+
+    @svc.api(input=JSON(), output=JSON())
+    async def double(rows: list[int]) -> Any:
+        return await svc.runners[0].double.async_run(rows)
+
+    with serve(svc) as server:
+        assert server.client.double([1]) == [2]
+
+
 def test_options_are_keys_of_the_configuration() -> None:
     late = pytest.raises(DeadlineExceeded, match="504: b'Not able to process the request in 0.5 seconds'")
     with serve(service(), options={"api_server.traffic.timeout": 0.5}) as server, late:

@@ -84,31 +84,12 @@ def export_bento(
 ) -> str:
     """Write a bento, with its models, as one file or as a folder that `import_bento` reads on another machine.
 
-    Args:
-        path: a file, or an existing folder, which takes a file named `<name>-<version>` and the extension.
-        output_format: `"bento"` (tar with xz), `"tar"`, `"gz"`, `"bz2"`, `"xz"`, `"zip"` or `"folder"`; by default the
-            extension of `path` decides, and else it is `"bento"`.
-        protocol, user, passwd, params, subpath: parts of a URL; only local paths are served.
-        progress: called with the bytes written so far and the bytes in all.
-
-    Returns:
-        the absolute path of what was written.
-
-    Raises:
-        CorruptedItem: the bento in the store is not the one that was saved.
-        ValueError: an unknown format, or a missing folder.
-        BentoMLException: the target cannot be written, or is not on this machine.
+    Arguments, result and errors are those of `Bento.export`.
     """
     return get(tag, _bento_store=_bento_store).export(
-        path,
-        output_format,
-        protocol=protocol,
-        user=user,
-        passwd=passwd,
-        params=params,
-        subpath=subpath,
+        path, output_format, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath,
         progress=progress,
-    )
+    )  # fmt: skip
 
 
 def import_bento(
@@ -126,30 +107,12 @@ def import_bento(
 ) -> Bento:
     """Save the bento in an archive or a folder to the store; it is saved whole or not at all.
 
-    Args:
-        path: what `export_bento` wrote, here or with BentoML.
-        input_format: as `output_format` of `export_bento`; by default the content decides.
-        trust: whether to take files that may run code when the bento is served. A bento holds the sources of its
-            service, so without it next to none is taken.
-        protocol, user, passwd, params, subpath: parts of a URL; only local paths are served.
-        progress: called with the bytes read so far and the bytes in all.
-
-    Raises:
-        CorruptedItem: a file does not have the digest that came with it.
-        BentoMLException: it is no sound archive, holds links or unsafe names, needs trust, or the tag exists already.
+    Arguments and errors are those of `Bento.import_from`.
     """
     return Bento.import_from(
-        path,
-        input_format,
-        trust=trust,
-        protocol=protocol,
-        user=user,
-        passwd=passwd,
-        params=params,
-        subpath=subpath,
-        progress=progress,
-        _bento_store=_bento_store,
-    )
+        path, input_format, trust=trust, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath,
+        progress=progress, _store=_bento_store,
+    )  # fmt: skip
 
 
 def build(

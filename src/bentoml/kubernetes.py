@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from bentoml.build.dockerfile import USER_ID
 from bentoml.config import Config
 from bentoml.exceptions import InvalidArgument
 from bentoml.tag import Tag
@@ -30,8 +31,6 @@ MARGIN_S = 5
 STARTUP_PERIOD_S = 2
 #: How long the kubelet waits for an answer, in seconds: a busy pod answers late, and is not to be killed for it.
 PROBE_TIMEOUT_S = 3
-#: Uid and gid of the images that `bentoml containerize` builds.
-USER_ID = 1034
 CONFIG_FOLDER = "/etc/bentoml"
 CONFIG_FILE = "bentoml_configuration.yaml"
 

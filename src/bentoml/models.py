@@ -103,31 +103,12 @@ def export_model(
 ) -> str:
     """Write a model as one file, or as a folder, that `import_model` reads on another machine.
 
-    Args:
-        path: a file, or an existing folder, which takes a file named `<name>-<version>` and the extension.
-        output_format: `"bentomodel"` (tar with xz), `"tar"`, `"gz"`, `"bz2"`, `"xz"`, `"zip"` or `"folder"`; by default
-            the extension of `path` decides, and else it is `"bentomodel"`.
-        protocol, user, passwd, params, subpath: parts of a URL; only local paths are served.
-        progress: called with the bytes written so far and the bytes in all.
-
-    Returns:
-        the absolute path of what was written.
-
-    Raises:
-        CorruptedItem: the model in the store is not the one that was saved.
-        ValueError: an unknown format, or a missing folder.
-        BentoMLException: the target cannot be written, or is not on this machine.
+    Arguments, result and errors are those of `Model.export`.
     """
     return get(tag, _model_store=_model_store).export(
-        path,
-        output_format,
-        protocol=protocol,
-        user=user,
-        passwd=passwd,
-        params=params,
-        subpath=subpath,
+        path, output_format, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath,
         progress=progress,
-    )
+    )  # fmt: skip
 
 
 def import_model(
@@ -145,30 +126,12 @@ def import_model(
 ) -> Model:
     """Save the model in an archive or a folder to the store; it is saved whole or not at all.
 
-    Args:
-        path: what `export_model` wrote, here or with BentoML.
-        input_format: as `output_format` of `export_model`; by default the content decides.
-        trust: whether to take files that may run code when the model is loaded, pickles above all. Without it only
-            formats known to be data alone are taken, and only models of the framework modules of this package.
-        protocol, user, passwd, params, subpath: parts of a URL; only local paths are served.
-        progress: called with the bytes read so far and the bytes in all.
-
-    Raises:
-        CorruptedItem: a file does not have the digest that came with it.
-        BentoMLException: it is no sound archive, holds links or unsafe names, needs trust, or the tag exists already.
+    Arguments and errors are those of `Model.import_from`.
     """
     return Model.import_from(
-        path,
-        input_format,
-        trust=trust,
-        protocol=protocol,
-        user=user,
-        passwd=passwd,
-        params=params,
-        subpath=subpath,
-        progress=progress,
-        _model_store=_model_store,
-    )
+        path, input_format, trust=trust, protocol=protocol, user=user, passwd=passwd, params=params, subpath=subpath,
+        progress=progress, _store=_model_store,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

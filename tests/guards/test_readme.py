@@ -17,6 +17,14 @@ def test_the_readme_shows_a_served_model_and_its_answer() -> None:
     assert "curl" in run
 
 
-def test_only_setting_up_is_left_out() -> None:
+def test_the_readme_goes_all_the_way_from_a_model_to_a_cluster() -> None:
+    text = README.read_text(encoding="utf-8")
+    steps = ["save_model(", "bentoml serve service", "HTTPClient", "bentoml build -", "containerize credit", "deploy k"]
+    assert sorted(steps, key=text.index) == steps
+
+
+def test_only_setting_up_and_what_needs_a_tool_for_images_is_left_out() -> None:
     left_out = [block.text for block in blocks_of(README) if "illustrative" in block.flags]
-    assert all(line.startswith(("make ", "pip ")) for text in left_out for line in text.splitlines())
+    assert all(
+        line.startswith(("make ", "pip ", "bentoml containerize ")) for text in left_out for line in text.splitlines()
+    )

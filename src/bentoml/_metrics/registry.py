@@ -143,6 +143,12 @@ class Registry:
             family = self._families[declaration.name] = Family[Any](self, declaration)
             return family
 
+    def bounds_of(self, name: str) -> tuple[float, ...]:
+        """The upper bounds of a histogram by its full name; none if there is no such histogram."""
+        with self.lock:
+            known = self._families.get(name)
+        return known.declaration.bounds if known else ()
+
     def make_child(self, declaration: Declaration, values: tuple[str, ...]) -> Any:
         """A new child for `Family.labels`, which keeps it; call it with the lock held."""
         kind, name, documentation, labelnames, bounds, mode = declaration

@@ -9,12 +9,14 @@ from bentoml.build.options import BuildOptions
 from bentoml.build.paths import require_plain
 from bentoml.exceptions import InvalidArgument
 
-__all__ = ["BaseImage", "choose"]
+__all__ = ["PYTHONS", "BaseImage", "choose"]
 
-#: Versions of Python that this package runs on, for each distribution whose images or packages have them.
+#: Versions of Python that this package runs on.
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+#: Those of them that the images or packages of a distribution have.
 PYTHON_VERSIONS = {
-    "debian": ("3.10", "3.11", "3.12", "3.13", "3.14"),
-    "alpine": ("3.10", "3.11", "3.12", "3.13", "3.14"),
+    "debian": PYTHONS,
+    "alpine": PYTHONS,
     "amazonlinux": ("3.11", "3.12", "3.13"),
     "ubi8": ("3.11", "3.12"),
 }

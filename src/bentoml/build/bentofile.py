@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,19 +17,17 @@ from typing import Any
 import msgspec
 
 from bentoml._importing import require
+from bentoml.build.base_image import PYTHONS
 from bentoml.build.dotenv import env_of
 from bentoml.build.options import BuildOptions, ModelOption
 from bentoml.build.packages import with_real_names
-from bentoml.build.paths import file_in, require_plain
+from bentoml.build.paths import file_in, require_plain, script_in
 from bentoml.config.check import did_you_mean, unknown_keys
 from bentoml.exceptions import BentoMLException, InvalidArgument
 from bentoml.service.project import BENTOFILE, bentofile_in, fields_of
 from bentoml.tag import Tag, validate_part
 
 __all__ = ["find", "options_of", "read"]
-
-#: Those that this package itself runs on.
-PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 logger = logging.getLogger("bentoml")
 
@@ -246,11 +243,8 @@ def _check_files(options: BuildOptions, context: Path) -> None:
     if options.description is not None and options.description.startswith("file:"):
         named["description"] = options.description.removeprefix("file:").strip()
     for key, name in named.items():
-        if name is None:
-            continue
-        path = file_in(context, name, key)
-        if key == "docker.setup_script" and not os.access(path, os.X_OK):
-            raise InvalidArgument(f"`{key}`: {name!r} is not executable", hint=f"chmod +x {name}")
+        if name is not None:
+            (script_in if key == "docker.setup_script" else file_in)(context, name, key)
 
 
 def _python(version: str | None) -> str | None:

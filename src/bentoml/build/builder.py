@@ -95,7 +95,7 @@ def build(
             say(f"copying the model {each.model.tag}")
             _copy_model(each.model, draft / "models")
         _write_latest(carried, draft / "models")
-        say("writing the Python environment" + (", with every package locked" if options.python.lock_packages else ""))
+        say("writing the Python environment" + (", with every package locked" if options.python.is_locked else ""))
         python_env.write(draft, options.python, context=context, python_version=str(options.docker.python_version))
         conda_env.write(draft, options.conda, context=context)
         say("writing the Dockerfile and the documents")
@@ -119,10 +119,9 @@ def _materialised(options: BuildOptions) -> BuildOptions:
     docker, python, conda = options.docker, options.python, options.conda
     if docker.python_version is None:
         docker = msgspec.structs.replace(docker, python_version=".".join(map(str, sys.version_info[:2])))
-    if python.lock_packages is None:
-        python = msgspec.structs.replace(python, lock_packages=python.requirements_txt is None)
+    python = msgspec.structs.replace(python, lock_packages=python.is_locked)
     if conda.is_used and not conda.channels and conda.environment_yml is None:
-        conda = msgspec.structs.replace(conda, channels=["conda-forge"])
+        conda = msgspec.structs.replace(conda, channels=conda_env.DEFAULT_CHANNELS)
     return msgspec.structs.replace(options, docker=docker, python=python, conda=conda)
 
 

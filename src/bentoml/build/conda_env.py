@@ -9,8 +9,9 @@ from bentoml.build.options import CondaOptions
 from bentoml.build.paths import file_in, require_plain
 from bentoml.exceptions import InvalidArgument
 
-__all__ = ["environment", "write"]
+__all__ = ["DEFAULT_CHANNELS", "environment", "write"]
 
+#: Anaconda's own channels cost money in large companies; this one is free for all.
 DEFAULT_CHANNELS = ["conda-forge"]
 
 

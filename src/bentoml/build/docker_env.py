@@ -15,7 +15,7 @@ from pathlib import Path
 from bentoml.build import dockerfile
 from bentoml.build.dockerfile_template import render_template
 from bentoml.build.options import BuildOptions, DockerOptions
-from bentoml.build.paths import file_in
+from bentoml.build.paths import file_in, script_in
 from bentoml.exceptions import InvalidArgument
 from bentoml.tag import validate_part
 
@@ -69,12 +69,7 @@ def write(folder: Path, options: BuildOptions, *, context: Path, name: str) -> N
     _write_text(target / "Dockerfile", text)
     _write_text(target / "entrypoint.sh", ENTRYPOINT, mode=0o755)
     if docker.setup_script is not None:
-        script = file_in(context, docker.setup_script, "docker.setup_script")
-        if not script.stat().st_mode & 0o100:
-            raise InvalidArgument(
-                f"docker.setup_script: {docker.setup_script!r} is not executable",
-                hint=f"chmod +x {docker.setup_script}",
-            )
+        script = script_in(context, docker.setup_script, "docker.setup_script")
         shutil.copyfile(script, target / "setup_script")
         (target / "setup_script").chmod(0o755)
 

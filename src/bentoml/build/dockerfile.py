@@ -23,11 +23,13 @@ from bentoml.build.options import BuildOptions
 from bentoml.build.paths import require_plain
 from bentoml.exceptions import InvalidArgument
 
-__all__ = ["Layout", "blocks", "render"]
+__all__ = ["USER_ID", "Layout", "blocks", "render"]
 
 #: Where the Python environment of the image lies; the same in both stages, as an environment cannot be moved.
 PREFIX = "/opt/bentoml"
 PORT = 3000
+#: Uid and gid of whoever serves; a number, by which a cluster can tell that it is not root.
+USER_ID = 1034
 
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:=~*@/-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -38,7 +40,7 @@ class Layout(NamedTuple):
     """Who serves in the image, and where; the names by which templates know them have `bento__` in front."""
 
     user: str = "bentoml"
-    uid_gid: int = 1034
+    uid_gid: int = USER_ID
     home: str = "/home/bentoml/"
     path: str = "/home/bentoml/bento"
     entrypoint: str = "/home/bentoml/bento/env/docker/entrypoint.sh"

@@ -31,8 +31,8 @@ def render_template(path: Path, blocks: Mapping[str, Callable[[Layout], str]], d
         BentoMLException: the template is wrong; says where.
     """
     what = "docker.dockerfile_template"
-    jinja2 = require("jinja2", install="makunouchi[build]", what=what)
-    sandbox = require("jinja2.sandbox", install="makunouchi[build]", what=what)
+    jinja2 = require("jinja2", install="'makunouchi[build]'", what=what)
+    sandbox = require("jinja2.sandbox", install="'makunouchi[build]'", what=what)
     environment = sandbox.ImmutableSandboxedEnvironment(
         loader=jinja2.DictLoader({BASE_TEMPLATE: _skeleton(blocks)}),
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],

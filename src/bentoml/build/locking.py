@@ -12,7 +12,7 @@ from pathlib import Path
 from bentoml._importing import require
 from bentoml.build import own_wheel
 from bentoml.build.options import PythonOptions
-from bentoml.build.requirements import OWN_NAMES, Requirements, without_credentials
+from bentoml.build.requirements import OWN_NAMES, Requirements, normalised_name, without_credentials
 from bentoml.exceptions import BentoMLException
 
 __all__ = ["lock"]
@@ -34,10 +34,10 @@ def lock(wanted: Requirements, wheels: list[Path], *, python_version: str) -> st
     Raises:
         BentoMLException: the packages cannot be resolved; has uv's reason.
     """
-    uv = require("uv", install=f"{own_wheel.DISTRIBUTION}[build]", what="locking the packages of a bento")
+    uv = require("uv", install="'makunouchi[build]'", what="locking the packages of a bento")
     minor = ".".join(python_version.split(".")[:2])
     extras = {own_wheel.file_name(): f"[{','.join(wanted.own_extras)}]"} if wanted.own_extras else {}
-    names = [re.sub(r"[-_.]+", "-", wheel.name.split("-")[0]).lower() for wheel in wheels]
+    names = [normalised_name(wheel.name.split("-")[0]) for wheel in wheels]
     carried = [
         f"{name}{extras.get(wheel.name, '')} @ {wheel.resolve().as_uri()}"
         for name, wheel in zip(names, wheels, strict=True)

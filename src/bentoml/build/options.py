@@ -58,6 +58,11 @@ class PythonOptions(Options, frozen=True):
     pip_args: str | None = None
     wheels: list[str] = []
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether packages are pinned: what `lock_packages` says or, without a word, comes to."""
+        return self.requirements_txt is None if self.lock_packages is None else self.lock_packages
+
 
 class CondaOptions(Options, frozen=True):
     """A conda environment; empty where everything stays unset.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bentoml.build import requirements
 from bentoml.build.options import BuildOptions
+from bentoml.build.requirements import normalised_name
 
 __all__ = ["declared", "imported", "undeclared", "with_real_names"]
 
@@ -54,7 +55,7 @@ def declared(options: BuildOptions, context: Path) -> set[str]:
     lines = [*options.conda.dependencies, *options.conda.pip]
     lines += [Path(wheel).name.partition("-")[0] for wheel in options.python.wheels]
     lines += [line.rpartition("#egg=")[2] for line in requirements.read(options.python, context=context).packages]
-    return {_normal(match[1]) for line in lines if (match := _NAME.match(line))}
+    return {normalised_name(match[1]) for line in lines if (match := _NAME.match(line))}
 
 
 def imported(sources: Mapping[str, Path], *, start: Iterable[str]) -> list[str]:
@@ -121,7 +122,7 @@ def undeclared(modules: Iterable[str], names: set[str]) -> list[str]:
     for module in modules:
         real = REAL_NAMES.get(module.lower(), module)
         candidates = by_module.get(module) or [real]
-        if not {_VARIANT.sub("", _normal(each)) for each in (real, *candidates)} & bases:
+        if not {_VARIANT.sub("", normalised_name(each)) for each in (real, *candidates)} & bases:
             missing.add(candidates[0])
     return sorted(missing)
 
@@ -142,9 +143,7 @@ def _closure(names: Iterable[str]) -> set[str]:
         except (metadata.PackageNotFoundError, ValueError):
             continue
         # An extra is installed by those who ask for it.
-        todo += [_normal(match[1]) for line in requires if "extra ==" not in line and (match := _NAME.match(line))]
+        todo += [
+            normalised_name(match[1]) for line in requires if "extra ==" not in line and (match := _NAME.match(line))
+        ]
     return found
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

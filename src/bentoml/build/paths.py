@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
 from bentoml.exceptions import InvalidArgument
 
-__all__ = ["file_in", "require_plain"]
+__all__ = ["file_in", "require_plain", "script_in"]
 
 
 def require_plain(text: str, key: str, *, lines: bool = False) -> str:
@@ -42,4 +43,16 @@ def file_in(context: Path, name: str, key: str) -> Path:
         )
     if not found.is_file():
         raise InvalidArgument(f"`{key}`: there is no file {name!r} in {context}")
+    return found
+
+
+def script_in(context: Path, name: str, key: str) -> Path:
+    """The executable file of the build context that `key` names.
+
+    Raises:
+        InvalidArgument: as for `file_in`, or it is not executable.
+    """
+    found = file_in(context, name, key)
+    if not os.access(found, os.X_OK):
+        raise InvalidArgument(f"`{key}`: {name!r} is not executable", hint=f"chmod +x {name}")
     return found

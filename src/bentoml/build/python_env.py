@@ -22,7 +22,7 @@ from bentoml.build import own_wheel
 from bentoml.build.locking import lock
 from bentoml.build.options import PythonOptions
 from bentoml.build.paths import file_in
-from bentoml.build.requirements import Requirements, read, without_credentials
+from bentoml.build.requirements import OWN_NAMES, Requirements, normalised_name, read, without_credentials
 from bentoml.exceptions import InvalidArgument
 
 __all__ = ["install_script", "write"]
@@ -57,8 +57,7 @@ def write(folder: Path, options: PythonOptions, *, context: Path, python_version
     _write_text(target / "version.txt", _full_version(python_version))
     if wanted.packages:
         _write_text(target / "requirements.txt", _as_lines(wanted.packages))
-    is_locked = options.lock_packages if options.lock_packages is not None else options.requirements_txt is None
-    if is_locked:
+    if options.is_locked:
         text = lock(wanted, carried, python_version=python_version)
         _write_text(target / "requirements.lock.txt", f"# Pinned for Python {_minor(python_version)}.\n{text}")
     elif wanted.constraints:
@@ -147,7 +146,7 @@ def _known_extras(asked: list[str]) -> list[str]:
 def _checked_wheel(path: Path, named: str) -> Path:
     if not _WHEEL_NAME.fullmatch(path.name) or not zipfile.is_zipfile(path):
         raise InvalidArgument(f"python.wheels: {named!r} is not a wheel", hint="python -m build --wheel makes one")
-    if path.name.split("-")[0].lower() in (own_wheel.DISTRIBUTION, "bentoml"):
+    if normalised_name(path.name.split("-")[0]) in OWN_NAMES:
         raise InvalidArgument(f"python.wheels: {named!r} would replace this package itself in the bento")
     return path
 

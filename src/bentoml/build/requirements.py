@@ -22,7 +22,7 @@ from bentoml.build.options import PythonOptions
 from bentoml.build.paths import file_in, require_plain
 from bentoml.exceptions import BentoMLException, InvalidArgument
 
-__all__ = ["OWN_NAMES", "Requirements", "read", "without_credentials", "without_secrets"]
+__all__ = ["OWN_NAMES", "Requirements", "normalised_name", "read", "without_credentials", "without_secrets"]
 
 #: Distributions that hold the package `bentoml`; a bento brings its own wheel of it.
 OWN_NAMES = ("bentoml", "makunouchi")
@@ -54,6 +54,11 @@ class Requirements(NamedTuple):
     constraints: list[str]
     own_extras: list[str]
     options: PythonOptions
+
+
+def normalised_name(name: str) -> str:
+    """The name of a distribution as package indexes compare names; see PEP 503."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def read(options: PythonOptions, *, context: Path) -> Requirements:
@@ -137,7 +142,7 @@ class _Reader:
                 "bento could read",
                 hint="build a wheel of it and name that in `python.wheels`",
             )
-        name = re.sub(r"[-_.]+", "-", found["name"] or "").lower()
+        name = normalised_name(found["name"] or "")
         if name in OWN_NAMES:
             self.own_extras |= {extra.strip() for extra in (found["extras"] or "").split(",") if extra.strip()}
         else:

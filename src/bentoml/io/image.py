@@ -49,7 +49,7 @@ class Image(IODescriptor[Any], descriptor_id="bentoml.io.Image"):
 
     The API function receives a `PIL.Image.Image`, decoded, in the mode that it was sent in. It returns one, or an
     array of shape (height, width) or (height, width, channels) and dtype uint8. Decoding and encoding happen in a
-    thread. `pip install makunouchi[image]` installs Pillow.
+    thread. `pip install 'makunouchi[image]'` installs Pillow.
 
     Args:
         pilmode: Pillow's name of a mode. An array is read in it where its shape leaves that open, as with `"HSV"`;
@@ -76,7 +76,7 @@ class Image(IODescriptor[Any], descriptor_id="bentoml.io.Image"):
         allowed_mime_types: Sequence[str] | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        self._pil = pil = require("PIL.Image", install="pillow", what="bentoml.io.Image")
+        self._pil = pil = require("PIL.Image", install="'makunouchi[image]'", what="bentoml.io.Image")
         pil.init()  # else only the five commonest formats are registered
         if pilmode not in pil.MODES:
             raise InvalidArgument(
@@ -240,7 +240,7 @@ class Image(IODescriptor[Any], descriptor_id="bentoml.io.Image"):
         Raises:
             BadInput: the sample is no image.
         """
-        pil = require("PIL.Image", install="pillow", what="bentoml.io.Image")
+        pil = require("PIL.Image", install="'makunouchi[image]'", what="bentoml.io.Image")
         if isinstance(sample, (str, os.PathLike)):
             try:
                 sample = pil.open(sample)

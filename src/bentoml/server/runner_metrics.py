@@ -43,7 +43,10 @@ class RunnerMetrics:
         namespace = loaded.runner(runner.name).metrics.namespace
         # Of all runners together: they share the histogram, which has one set of bounds.
         every = [plan for each in service.runners for plan in each.plans(loaded.runner(each.name))]
-        sizes = _metrics.exponential_buckets(1, 2, max(plan.policy.max_batch_rows for plan in every))
+        # And of all services that a process serves in turn, as tests do: the first one decides.
+        sizes = registry.bounds_of(f"{namespace}_adaptive_batch_size") or _metrics.exponential_buckets(
+            1, 2, max(plan.policy.max_batch_rows for plan in every)
+        )
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> _metrics.Family[Histogram]:
             return registry.histogram(name, text, labels, namespace=namespace, buckets=buckets)

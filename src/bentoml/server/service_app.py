@@ -8,11 +8,9 @@ from typing import Any
 
 from bentoml._http import Request, Response
 from bentoml.config import LoadedConfig, current
-from bentoml.runner.placements import Placement
-from bentoml.server.app import App
 from bentoml.server.asgi import Receive, Send
 from bentoml.server.asgi_app import HandlerApp
-from bentoml.server.placing import in_process, limited
+from bentoml.server.here import ServedHere
 from bentoml.service.service import Service
 
 __all__ = ["ServiceApp"]
@@ -66,51 +64,17 @@ class ServiceApp:
 
 
 class _Running:
-    """A service that is up in this process."""
+    """A service that is up in this process, as an ASGI application."""
 
     def __init__(self, service: Service, loaded: LoadedConfig) -> None:
-        self._service = service
-        self._loaded = loaded
-        self._placements: list[Placement] = []
+        self._here = ServedHere(service, loaded)
         self._timeout_s = loaded.config.api_server.traffic.timeout
         self._late: set[asyncio.Future[Response]] = set()
-        self._app = App(service, loaded.config, is_ready=self._why_not_ready, access_log=None)
         self.app = HandlerApp(self._handle, body_bytes=loaded.config.api_server.http.max_body_size)
-
-    async def start(self) -> None:
-        """Load the models, then run what the service wants to run before its first request."""
-        try:
-            for runner in self._service.runners:
-                placement = limited(
-                    in_process(runner, self._service, self._loaded, worker_index=1), runner, self._loaded
-                )
-                await placement.start()
-                runner.attach(placement)
-                self._placements.append(placement)
-            await self._app.start()
-        except BaseException:
-            await self._close()
-            raise
-
-    async def stop(self) -> None:
-        """The reverse."""
-        try:
-            await self._app.stop()
-        finally:
-            await self._close()
-
-    async def _close(self) -> None:
-        for runner in self._service.runners:
-            runner.attach(None)
-        for placement in self._placements:
-            await placement.close()
-        self._app.close()
-
-    def _why_not_ready(self) -> str | None:
-        return None if all(placement.is_ready for placement in self._placements) else "Runners are not ready."
+        self.start, self.stop = self._here.start, self._here.stop
 
     def _handle(self, request: Request) -> Response | Awaitable[Response]:
-        answer = self._app(request)
+        answer = self._here.app(request)
         return answer if isinstance(answer, Response) or self._timeout_s is None else self._in_time(request, answer)
 
     async def _in_time(self, request: Request, answer: Awaitable[Response]) -> Response:
@@ -127,4 +91,4 @@ class _Running:
         self._late.add(work)
         work.add_done_callback(self._late.discard)
         work.cancel()
-        return self._app.late(request)
+        return self._here.app.late(request)

@@ -6,9 +6,8 @@ import contextlib
 import datetime
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bentoml import config
 from bentoml.exceptions import BentoMLException
@@ -18,11 +17,7 @@ from bentoml.store.item import Item
 from bentoml.store.local import LocalStore
 from bentoml.store.model import Model, open_model
 from bentoml.store.record import MODEL_FILE
-from bentoml.store.trust import require_trust
 from bentoml.tag import Tag
-
-if TYPE_CHECKING:
-    from bentoml.store.archive import Progress
 
 __all__ = ["Bento", "bento_store", "get_bento", "is_bento", "needed_by", "open_bento", "unpacked"]
 
@@ -108,46 +103,13 @@ class Bento(Item):
             return self
         return self.import_from(self._folder, trust=True)
 
-    def export(
-        self,
-        path: str | os.PathLike[str],
-        output_format: str | None = None,
-        *,
-        protocol: str | None = None,
-        user: str | None = None,
-        passwd: str | None = None,
-        params: Mapping[str, str] | None = None,
-        subpath: str | None = None,
-        progress: Progress | None = None,
-    ) -> str:
-        """Write the bento as one file, or as a folder; see `bentoml.bentos.export_bento`."""
-        remote = {"protocol": protocol, "user": user, "passwd": passwd, "params": params, "subpath": subpath}
-        return self._export(path, output_format, remote, progress)
+    @classmethod
+    def _home_store(cls) -> LocalStore:
+        return bento_store()
 
     @classmethod
-    def import_from(
-        cls,
-        path: str | os.PathLike[str],
-        input_format: str | None = None,
-        *,
-        trust: bool = False,
-        protocol: str | None = None,
-        user: str | None = None,
-        passwd: str | None = None,
-        params: Mapping[str, str] | None = None,
-        subpath: str | None = None,
-        progress: Progress | None = None,
-        _bento_store: LocalStore | None = None,
-    ) -> Bento:
-        """Save the bento in an archive to the store; see `bentoml.bentos.import_bento`."""
-        remote = {"protocol": protocol, "user": user, "passwd": passwd, "params": params, "subpath": subpath}
-        store = _bento_store or bento_store()
-        with cls._unpacked(path, input_format, remote, progress, store) as (draft, source):
-            info = BentoInfo.read(draft)
-            store.refuse_existing(info.tag)
-            if not trust:
-                require_trust(draft, "", what=source)
-            return open_bento(store.commit(draft, info.tag), info=info)
+    def _recorded_in(cls, folder: Path) -> Bento:
+        return open_bento(folder)
 
     def __repr__(self) -> str:
         return str(self)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import copy
 import datetime
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bentoml import config
 from bentoml._importing import import_module_named
@@ -21,11 +20,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.store.item import Item
 from bentoml.store.local import LocalStore
 from bentoml.store.record import MODEL_FILE, ModelInfo
-from bentoml.store.trust import require_trust
 from bentoml.tag import Tag
-
-if TYPE_CHECKING:
-    from bentoml.store.archive import Progress
 
 __all__ = ["Model", "draft_model", "model_store", "open_model"]
 
@@ -149,46 +144,18 @@ class Model(Item):
         changed._runnable = None
         return changed
 
-    def export(
-        self,
-        path: str | os.PathLike[str],
-        output_format: str | None = None,
-        *,
-        protocol: str | None = None,
-        user: str | None = None,
-        passwd: str | None = None,
-        params: Mapping[str, str] | None = None,
-        subpath: str | None = None,
-        progress: Progress | None = None,
-    ) -> str:
-        """Write the model as one file, or as a folder; see `bentoml.models.export_model`."""
-        remote = {"protocol": protocol, "user": user, "passwd": passwd, "params": params, "subpath": subpath}
-        return self._export(path, output_format, remote, progress)
+    @classmethod
+    def _home_store(cls) -> LocalStore:
+        return model_store()
 
     @classmethod
-    def import_from(
-        cls,
-        path: str | os.PathLike[str],
-        input_format: str | None = None,
-        *,
-        trust: bool = False,
-        protocol: str | None = None,
-        user: str | None = None,
-        passwd: str | None = None,
-        params: Mapping[str, str] | None = None,
-        subpath: str | None = None,
-        progress: Progress | None = None,
-        _model_store: LocalStore | None = None,
-    ) -> Model:
-        """Save the model in an archive to the store; see `bentoml.models.import_model`."""
-        remote = {"protocol": protocol, "user": user, "passwd": passwd, "params": params, "subpath": subpath}
-        store = _model_store or model_store()
-        with cls._unpacked(path, input_format, remote, progress, store) as (draft, source):
-            info = ModelInfo.read(draft)
-            store.refuse_existing(info.tag)
-            if not trust:
-                require_trust(draft, info.module, what=source)
-            return open_model(info.tag, store.commit(draft, info.tag), info=info)
+    def _recorded_in(cls, folder: Path) -> Model:
+        info = ModelInfo.read(folder)
+        return open_model(info.tag, folder, info=info)
+
+    @property
+    def _module_name(self) -> str:
+        return self.info.module
 
     def _module(self) -> ModuleType:
         if not self.info.module:
@@ -212,10 +179,6 @@ class Model(Item):
         if self._custom_objects:
             dump_cloudpickle(self._custom_objects, self._folder / CUSTOM_OBJECTS_FILE)
         self.info.write(self._folder)
-
-    def _moved_to(self, folder: Path) -> None:
-        """The draft became an item: from now on its files are those of the store."""
-        self._folder, self._verified = folder, False
 
 
 def open_model(tag: Tag, folder: Path, *, info: ModelInfo | None = None) -> Model:

@@ -10,11 +10,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from bentoml.config import LoadedConfig
-from bentoml.runner.placements import Placement
-from bentoml.server.app import App
+from bentoml.server.here import ServedHere
 from bentoml.server.limits import Limits
 from bentoml.server.listener import Listener
-from bentoml.server.placing import in_process, limited
 from bentoml.server.sockets import bind
 from bentoml.service.service import Service
 
@@ -28,14 +26,13 @@ class ThreadServer:
     """A service, its runners and its hooks in this process, behind a real socket.
 
     Raises:
-        BentoMLException: the port is taken, or a runner of the service is in use already.
+        BentoMLException: the port is taken.
         Exception: what a model that cannot be loaded or a hook raised.
     """
 
     def __init__(self, service: Service, loaded: LoadedConfig, *, host: str, port: int) -> None:
         self._service = service
         self._loaded = loaded
-        self._placements: list[Placement] = []
         self._loop = asyncio.new_event_loop()
         self._sock = bind(host, port)
         self.port: int = self._sock.getsockname()[1]
@@ -65,50 +62,32 @@ class ThreadServer:
         self._loop.close()
 
     async def _start(self) -> None:
-        self._app = App(self._service, self._loaded.config, is_ready=self._why_not_ready, access_log=None)
-        server = self._loaded.config.api_server
+        self._here = ServedHere(self._service, self._loaded)
+        app, server = self._here.app, self._loaded.config.api_server
         timeout_s = server.traffic.timeout
         self._listener = Listener(
             self._sock,
-            self._app.handle,
+            app.handle,
             limits=Limits(
                 body_bytes=server.http.max_body_size,
                 answer_timeout_s=math.inf if timeout_s is None else timeout_s,
             ),
-            on_rejected=self._app.rejected,
-            on_late=self._app.late,
+            on_rejected=app.rejected,
+            on_late=app.late,
         )
         try:
             for hook in self._service.deployment_hooks:
                 result = hook()
                 if inspect.isawaitable(result):
                     await result
-            for runner in self._service.runners:
-                placement = in_process(runner, self._service, self._loaded, worker_index=1)
-                self._placements.append(limited(placement, runner, self._loaded))
-                await self._placements[-1].start()
-                runner.attach(self._placements[-1])
-            await self._app.start()
         except BaseException:
-            await self._close()
+            await self._here.close()
             raise
+        await self._here.start()
         self._listener.start()
 
     async def _stop(self) -> None:
         if self._listener.in_flight:
             await self._listener.drain(STOP_GRACE_S)
         self._listener.close()
-        try:
-            await self._app.stop()
-        finally:
-            await self._close()
-
-    async def _close(self) -> None:
-        for runner in self._service.runners:
-            runner.attach(None)
-        for placement in self._placements:
-            await placement.close()
-        self._app.close()
-
-    def _why_not_ready(self) -> str | None:
-        return None if all(placement.is_ready for placement in self._placements) else "Runners are not ready."
+        await self._here.stop()
