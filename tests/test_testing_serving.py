@@ -65,7 +65,7 @@ def test_a_service_in_a_thread_is_the_object_of_the_test() -> None:
         assert server.client.health().is_ready
         assert events == ["deployment", "startup"]
     assert events == ["deployment", "startup", "shutdown"]
-    assert server.client._http.is_closed
+    assert server.client._pool.is_closed
     assert "serve tested" not in [thread.name for thread in threading.enumerate()]
     with pytest.raises(StateException, match="is not initialised"):
         svc.runners[0].placement
