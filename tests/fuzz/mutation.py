@@ -88,7 +88,11 @@ def seeds() -> list[bytes]:
             found += make()
         except ImportError:
             continue
-    parts = [(b"text", b"", b"hi"), (b"json", b"application/json", found[0]), (b"array", b"", found[3])]
+    kinds = {b"text": b"", b"json": b"application/json", b"array": b"", b"frame": b"application/json"}
+    bodies = [b"hi", found[0], found[3], found[9]]
+    parts = [(name, kind, body) for (name, kind), body in zip(kinds.items(), bodies, strict=True)]
+    parts.append((b"file", b"application/pdf", b"%PDF-1.4"))
+    parts += [(b"image", b"image/png", body) for body in found if body.startswith(b"\x89PNG")][:1]
     return [*found, _multipart(parts)]
 
 
