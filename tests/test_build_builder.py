@@ -233,6 +233,18 @@ def test_what_is_needed_and_not_declared_is_named_once(project: Path, caplog: py
     assert not any("not declared" in message for message in caplog.messages)
 
 
+def test_what_bentoml_brought_along_need_not_be_declared(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(project, "service.py", "import pydantic\n" + _bentos.SERVICE)
+    bento = build(project, python={"packages": ["scipy"]})
+    assert "python.packages: pydantic comes along, as the service imports it" in caplog.messages
+    assert not any("not declared" in message for message in caplog.messages)
+    assert "pydantic" in Path(bento.path_of("env/python/requirements.txt")).read_text().split()
+    caplog.clear()
+    write(project, "needed.txt", "scipy\n")
+    build(project, python={"requirements_txt": "needed.txt"})
+    assert any("not declared in the arguments of bentos.build(): pydantic (hint" in each for each in caplog.messages)
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 

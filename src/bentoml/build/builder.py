@@ -87,7 +87,7 @@ def build(
         store.refuse_existing(tag)
         carried = _models(options, service)
         _check_sources(service, sources)
-        _name_undeclared(_needed_modules(service, sources, carried), options, context, where)
+        options = _completed(options, _needed_modules(service, sources, carried), context, where)
         info = _record(options, service, tag, carried)
         say(f"copying {len(sources)} source file{'s' if len(sources) != 1 else ''}")
         _copy_sources(sources, draft / "src")
@@ -218,17 +218,25 @@ def _needed_modules(
     return needed
 
 
-def _name_undeclared(modules: Iterable[str], options: BuildOptions, context: Path, where: str) -> None:
+def _completed(options: BuildOptions, modules: Iterable[str], context: Path, where: str) -> BuildOptions:
+    """The options with the packages that need not be declared; others that are needed and not declared are named."""
     if options.conda.environment_yml is not None:
-        return  # it may declare whatever is needed, in a form of its own
+        return options  # it may declare whatever is needed, in a form of its own
+    python = options.python
     missing = packages.undeclared(modules, packages.declared(options, context))
-    if missing:
+    along = [name for name in missing if name in packages.TAKEN_ALONG and python.requirements_txt is None]
+    rest = [name for name in missing if name not in along]
+    if along:
+        logger.warning("python.packages: %s comes along, as the service imports it", " and ".join(along))
+        python = msgspec.structs.replace(python, packages=[*python.packages, *along])
+    if rest:
         logger.warning(
             "needed, and not declared in %s: %s (hint: add them to `python.packages`, or the bento will not start "
             "where they are not installed)",
             where,
-            ", ".join(missing),
+            ", ".join(rest),
         )
+    return msgspec.structs.replace(options, python=python)
 
 
 # -- documents --------------------------------------------------------------------------------------------------------

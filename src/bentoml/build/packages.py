@@ -13,7 +13,7 @@ from bentoml.build import requirements
 from bentoml.build.options import BuildOptions
 from bentoml.build.requirements import normalised_name
 
-__all__ = ["declared", "imported", "undeclared", "with_real_names"]
+__all__ = ["TAKEN_ALONG", "declared", "imported", "undeclared", "with_real_names"]
 
 logger = logging.getLogger("bentoml")
 
@@ -27,6 +27,8 @@ REAL_NAMES = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
+#: What services import and bentofiles seldom declare: BentoML brought it along.
+TAKEN_ALONG = frozenset({"numpy", "pydantic"})
 #: One library, built in several ways: `xgboost-cpu` is imported as `xgboost`.
 _VARIANT = re.compile(r"-(?:binary|cpu|gpu|headless)$")
 _NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
