@@ -47,7 +47,7 @@ def test_layers_are_ordered_by_how_often_they_change() -> None:
     assert packages[0].words == ("base", "AS", "packages")
     assert "build-essential" in packages[1].words[0]
     assert packages[-1].flags == (
-        "--mount=type=cache,target=/root/.cache/pip",
+        "--mount=type=cache,target=/var/cache/pip",
         "--mount=type=secret,id=pip,target=/etc/pip.conf",
     )
     copied = [each.words[0] for each in final if each.keyword == "COPY"]

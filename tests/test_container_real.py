@@ -153,7 +153,7 @@ def test_the_image_has_what_was_locked_and_nothing_of_the_build(image: Image) ->
         assert any(line.startswith("makunouchi==") for line in named)
         assert not any(line.startswith("bentoml==") for line in named)
         assert inside("id", "-u") == "1034"
-        assert inside("sh", "-c", "ls -d /tmp/bento /root/.cache 2>/dev/null || true") == ""
+        assert inside("sh", "-c", "ls -d /tmp/bento /var/cache/pip 2>/dev/null || true") == ""
         assert (
             inside("sh", "-c", "echo $(stat -c %u $BENTO_PATH $BENTO_PATH/src $BENTO_PATH/models)") == "1034 1034 1034"
         )

@@ -168,12 +168,14 @@ def _packages(bento: _Bento) -> list[str]:
     lines += [
         *(f"ARG {name}=" for name in BUILD_ARGUMENTS),
         "COPY env/python/ /tmp/bento/python/",
-        "RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf"
-        " sh /tmp/bento/python/install.sh",
+        f"RUN --mount=type=cache,target={CACHE} --mount=type=secret,id=pip,target=/etc/pip.conf"
+        f" PIP_CACHE_DIR={CACHE} sh /tmp/bento/python/install.sh",
     ]
     return lines
 
 
+#: Where pip keeps what it has fetched, from one build of an image to the next.
+CACHE = "/var/cache/pip"
 #: What `docker build --build-arg` may set: extras of this package, and the way to a package index.
 BUILD_ARGUMENTS = ("BENTOML_FEATURES", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "PIP_TRUSTED_HOST")
 
